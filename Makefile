@@ -1,0 +1,73 @@
+# One command each. `make` alone lists them.
+# The environment is made again whenever the lock or the project file changes, and only then.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.made-from-lock
+KIT    ?= ../shared/acceptance
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test fast lint format types bench acceptance postgres15 lock clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+venv: $(STAMP)  ## make .venv from requirements.lock
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "fencepost needs Python 3.11; try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps -e .
+	touch $@
+
+demo: venv  ## the whole story on an embedded PostgreSQL and an embedded broker
+	$(BIN)/fencepost demo
+
+test: lint types  ## everything: lint, types, and all tests on real servers (CI=true: a missing part is a failure)
+	$(BIN)/python -m pytest
+
+fast: venv  ## the tests that need no server
+	$(BIN)/python -m pytest -m "not parts"
+
+lint: venv  ## ruff, code and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: venv  ## rewrite the code in the one format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: venv  ## mypy, strict
+	$(BIN)/mypy
+
+bench: venv  ## the figures of bench/, as ratios side by side
+	$(BIN)/python -m bench
+
+# The kit brings its own settings: ours (warnings are errors, strict markers) must not leak into it, and it may lie in a
+# folder that cannot be written.
+acceptance: venv  ## the acceptance kit, where there is one (KIT=folder)
+	@test -d $(KIT) || { echo "no acceptance kit in $(KIT): set KIT=folder" >&2; exit 1; }
+	FENCEPOST=$(CURDIR)/$(BIN)/fencepost PYTHONDONTWRITEBYTECODE=1 PYTEST_ADDOPTS= \
+		$(BIN)/python -m pytest -q -c /dev/null --rootdir=$(KIT) -p no:cacheprovider $(KIT)
+
+# The package would start a server of its own on 5432: tell it not to before it is unpacked.
+postgres15:  ## install PostgreSQL 15, the one part that no package of ours brings (Debian, as root)
+	@if test -x /usr/lib/postgresql/15/bin/postgres; then echo "PostgreSQL 15 is here"; \
+	elif test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
+		export DEBIAN_FRONTEND=noninteractive; \
+		apt-get update -q && apt-get install -qy --no-install-recommends postgresql-common && \
+		echo 'create_main_cluster = false' >> /etc/postgresql-common/createcluster.conf && \
+		apt-get install -qy --no-install-recommends postgresql-15; \
+	else echo "PostgreSQL 15 is missing: install Debian's postgresql-15 as root; its tests are skipped" >&2; fi
+
+lock:  ## resolve the dependencies anew into requirements.lock and docker/requirements.lock (needs uv)
+	UV=$$(test -x $(BIN)/uv && echo $(BIN)/uv || command -v uv) || { echo "make lock needs uv" >&2; exit 1; }; \
+	resolve() { $$UV pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-annotate --no-emit-index-url --custom-compile-command "make lock" "$$@"; }; \
+	resolve --all-extras -o requirements.lock && resolve -c requirements.lock -o docker/requirements.lock
+
+clean:  ## remove what was built, but not the servers' jars in ~/.cache/fencepost
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,257 @@
+"""The stand as fixtures: real servers, started once per run and only when a test asks for them.
+
+The ladder: with Java 17, Maven and the PostgreSQL builds everything runs; where a part is missing, the tests that need
+it are skipped by name and a line at the end says what did not run. With CI=true a missing part is a failure: a check
+that quietly stopped checking is worse than a red one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import re
+import shutil
+import signal
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import hypothesis
+import pytest
+
+from tests.stack import jars
+from tests.stack.connect import Connect, Connector, Format
+from tests.stack.kafka import Kafka
+from tests.stack.postgres import MAJORS, Major, Postgres, binaries
+from tests.stack.processes import MissingPartError
+from tests.stack.registry import SchemaRegistry
+
+#: a test that asks for one of these, however indirectly, gets the mark `parts`
+SERVERS = {"kafka", "schema_registry", "postgres", "postgres16", "postgres15", "connect", "stand_folder"}
+MISSING = "missing part: "
+NUMBERS = itertools.count(1)
+KEPT_LOGS = pytest.StashKey[Path]()
+
+
+class DebeziumFactory(Protocol):
+    """Start a connector on the shared Connect worker; it is deleted, with slot and publication, when the test ends."""
+
+    def __call__(
+        self, dsn: str, tables: list[str], *, format: Format = ..., settings: dict[str, str] | None = ...
+    ) -> Connector: ...
+
+
+# -- the ladder -------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def needed() -> Iterator[None]:
+    """Turn a missing part into a skip, or into a failure where CI says that everything must be there."""
+    try:
+        yield
+    except MissingPartError as error:
+        if os.environ.get("CI", "").lower() in ("true", "1"):
+            pytest.fail(f"{MISSING}{error} (CI=true: nothing may be skipped)", pytrace=False)
+        pytest.skip(f"{MISSING}{error}")
+
+
+def pytest_configure() -> None:
+    # A shared machine is slow by fits: a time limit per example would only make checks flaky.
+    hypothesis.settings.register_profile("fencepost", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+    hypothesis.settings.load_profile("fencepost")
+    # By default SIGTERM ends Python on the spot, fixtures are not torn down, and servers stay behind.
+    signal.signal(signal.SIGTERM, lambda *_: pytest.exit("SIGTERM", returncode=143))
+    # A shell's background job ignores SIGINT, and so would the commands that tests interrupt.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` is applied
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if SERVERS.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.parts)
+
+
+def pytest_report_header() -> str:
+    return "stand: " + ", ".join(f"{part} {'yes' if there else 'MISSING'}" for part, there in _rungs())
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    reasons = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])]
+    found = [match[1] for reason in reasons if (match := re.search(rf"{MISSING}([^:]+)", reason))]
+    for part, tests in sorted(Counter(found).items()):
+        terminalreporter.write_line(f"NOT RUN for want of {part}: {tests} tests", yellow=True)
+    kept = terminalreporter.config.stash.get(KEPT_LOGS, None)
+    if kept is not None:
+        terminalreporter.write_line(f"the servers' logs are kept in {kept}")
+
+
+def _rungs() -> Iterator[tuple[str, bool]]:
+    yield f"Java {jars.JAVA_AT_LEAST}+", _there(jars.java)
+    yield "Maven or cached jars", shutil.which("mvn") is not None or jars.cache_folder().exists()
+    for major in MAJORS:
+        yield f"PostgreSQL {major}", _there(partial(binaries, major))
+
+
+def _there(look: Callable[[], object]) -> bool:
+    try:
+        look()
+    except MissingPartError:
+        return False
+    return True
+
+
+# -- servers, one of each per run -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def stand_folder(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """Logs and data of all servers. Outside pytest's own folders, which are closed to the user PostgreSQL runs as."""
+    folder = Path(tempfile.mkdtemp(prefix="fencepost-stand-"))
+    folder.chmod(0o711)
+    yield folder
+    if request.session.testsfailed:  # the logs may tell why; the data only fill the disk
+        for data in folder.glob("**/data"):
+            shutil.rmtree(data, ignore_errors=True)
+        request.config.stash[KEPT_LOGS] = folder
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def kafka(stand_folder: Path) -> Iterator[Kafka]:
+    """The broker all tests share: use topics of your own, and never stop it (see `own_kafka`)."""
+    with needed(), Kafka(stand_folder / "kafka") as broker:
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def schema_registry(stand_folder: Path) -> Iterator[SchemaRegistry]:
+    with needed(), SchemaRegistry(stand_folder / "registry") as registry:
+        yield registry
+
+
+@pytest.fixture(scope="session")
+def postgres(stand_folder: Path) -> Iterator[Postgres]:
+    """PostgreSQL 18, shared: use databases of your own, and never stop it (see `own_postgres`)."""
+    with _shared_postgres(stand_folder, 18) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres16(stand_folder: Path) -> Iterator[Postgres]:
+    with _shared_postgres(stand_folder, 16) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres15(stand_folder: Path) -> Iterator[Postgres]:
+    with _shared_postgres(stand_folder, 15) as server:
+        yield server
+
+
+@pytest.fixture(scope="session", params=[f"postgres{major}" for major in MAJORS])
+def postgres_any(request: pytest.FixtureRequest, stand_folder: Path) -> Postgres:
+    """The test runs once on each major version."""
+    server: Postgres = request.getfixturevalue(request.param.replace("postgres18", "postgres"))
+    return server
+
+
+@pytest.fixture(scope="session")
+def connect(kafka: Kafka, schema_registry: SchemaRegistry, stand_folder: Path) -> Iterator[Connect]:
+    """The Connect worker all tests share."""
+    with needed(), Connect(stand_folder / "connect", kafka, schema_registry) as worker:
+        yield worker
+
+
+@contextlib.contextmanager
+def _shared_postgres(folder: Path, major: Major) -> Iterator[Postgres]:
+    with needed(), Postgres(folder / f"postgres{major}", major) as server:
+        yield server
+
+
+# -- servers of a test's own, to be stopped, killed and paused --------------------------------------------------------
+
+
+@pytest.fixture
+def own_kafka(stand_folder: Path) -> Iterator[Callable[..., Kafka]]:
+    """Start a broker for this test alone: `own_kafka()`, or `own_kafka({"log.retention.ms": "1000"})`."""
+    with contextlib.ExitStack() as running:
+
+        def started(settings: dict[str, str] | None = None) -> Kafka:
+            with needed():
+                return running.enter_context(Kafka(stand_folder / f"kafka-{next(NUMBERS)}", settings))
+
+        yield started
+
+
+@pytest.fixture
+def own_postgres(stand_folder: Path) -> Iterator[Callable[..., Postgres]]:
+    """Start a PostgreSQL for this test alone: `own_postgres()`, or `own_postgres(16, locale="C.UTF-8")`."""
+    with contextlib.ExitStack() as running:
+
+        def started(major: Major = 18, **options: Any) -> Postgres:
+            folder = stand_folder / f"postgres{major}-{next(NUMBERS)}"
+            with needed():
+                return running.enter_context(Postgres(folder, major, **options))
+
+        yield started
+
+
+@pytest.fixture
+def debezium(connect: Connect) -> Iterator[DebeziumFactory]:
+    """Start Debezium on tables: `debezium(dsn, ["public.orders"], format="debezium-avro")`."""
+    with contextlib.ExitStack() as running:
+
+        def started(
+            dsn: str, tables: list[str], *, format: Format = "debezium-json", settings: dict[str, str] | None = None
+        ) -> Connector:
+            connector = Connector(f"c{next(NUMBERS)}", connect, dsn, tables, format=format, settings=settings)
+            return running.enter_context(connector)
+
+        yield started
+
+
+# -- names and databases of a test's own ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def topic_name() -> str:
+    """A topic name nobody else uses on the shared broker; the topic itself is yours to create."""
+    return f"topic-{os.getpid()}-{next(NUMBERS)}"
+
+
+@pytest.fixture
+def database(postgres: Postgres) -> Iterator[str]:
+    """The DSN of a fresh database on PostgreSQL 18."""
+    with _database(postgres, "db") as dsn:
+        yield dsn
+
+
+@pytest.fixture
+def database_any(postgres_any: Postgres) -> Iterator[str]:
+    """The DSN of a fresh database, once on each major version."""
+    with _database(postgres_any, "db") as dsn:
+        yield dsn
+
+
+@pytest.fixture
+def databases(postgres: Postgres) -> Iterator[tuple[str, str]]:
+    """The DSNs of a fresh source and a fresh target on PostgreSQL 18."""
+    with _database(postgres, "source") as source, _database(postgres, "target") as target:
+        yield source, target
+
+
+@contextlib.contextmanager
+def _database(server: Postgres, role: str) -> Iterator[str]:
+    name = f"{role}_{next(NUMBERS)}"
+    dsn = server.create_database(name)
+    try:
+        yield dsn
+    finally:
+        server.drop_database(name)

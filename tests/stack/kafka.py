@@ -1,0 +1,131 @@
+"""Apache Kafka as one KRaft node that can be stopped, killed, paused and started again on the same data."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import subprocess
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from tests.stack import jars
+from tests.stack.processes import LOOPBACK, Part, Process, StandError, free_port, wait_until
+
+VERSION = jars.pinned("kafka", "kafka.version")
+ASK_WITHIN_S = 30.0
+
+
+class Kafka(Part):
+    """A broker on loopback. `bootstrap` is what clients take."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None, *, heap: str = "512m") -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.bootstrap = f"{LOOPBACK}:{self.port}"
+        folder.mkdir(parents=True, exist_ok=True)
+        config = folder / "server.properties"
+        values = self._settings(controller_port=free_port()) | dict(settings or {})
+        config.write_text("".join(f"{name}={value}\n" for name, value in values.items()))
+        self._format(config)
+        java = [jars.java(), f"-Xmx{heap}", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
+        self.process = Process(
+            "Kafka", [*java, "-cp", jars.class_path("kafka"), "kafka.Kafka", str(config)], log=folder / "kafka.log"
+        )
+        self._admin: AdminClient | None = None
+
+    def stop(self) -> None:
+        self._admin = None  # its thread would fill stderr with refused connections
+        super().stop()
+
+    def pause(self) -> None:
+        self.process.pause()
+
+    def resume(self) -> None:
+        self.process.resume()
+
+    @property
+    def admin(self) -> AdminClient:
+        if self._admin is None:
+            self._admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
+        return self._admin
+
+    def create_topic(self, name: str, partitions: int = 1, config: Mapping[str, str] | None = None) -> str:
+        """Create a topic and return its name, once every partition has a leader."""
+        topic = NewTopic(name, num_partitions=partitions, replication_factor=1, config=dict(config or {}))
+        self.admin.create_topics([topic], operation_timeout=ASK_WITHIN_S)[name].result(ASK_WITHIN_S)
+        wait_until(lambda: self._led(name) == partitions, f"leaders for topic {name}")
+        return name
+
+    def delete_topic(self, name: str) -> None:
+        """Delete a topic, and return once its name is free for a new one."""
+        self.admin.delete_topics([name], operation_timeout=ASK_WITHIN_S)[name].result(ASK_WITHIN_S)
+        wait_until(lambda: name not in self.topics(), f"topic {name} is gone")
+
+    def delete_records(self, topic: str, before: Mapping[int, int]) -> None:
+        """Move the log start of each partition to the offset given, as retention would."""
+        wanted = [TopicPartition(topic, partition, offset) for partition, offset in before.items()]
+        for done in self.admin.delete_records(wanted).values():
+            done.result(ASK_WITHIN_S)
+
+    def topics(self) -> set[str]:
+        return set(self.admin.list_topics(timeout=ASK_WITHIN_S).topics)
+
+    def _led(self, topic: str) -> int:
+        found = self.admin.list_topics(timeout=ASK_WITHIN_S).topics.get(topic)
+        return sum(partition.leader >= 0 for partition in found.partitions.values()) if found else 0
+
+    def _answers(self) -> bool:
+        # An open port is not yet a broker: ask for itself in the metadata. A client made while the port was closed
+        # backs off for seconds, so knock first.
+        probe = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0, "reconnect.backoff.max.ms": 100})
+        with contextlib.suppress(KafkaException):
+            return bool(probe.list_topics(timeout=2).brokers)
+        return False
+
+    def _settings(self, *, controller_port: int) -> dict[str, str]:
+        controller = f"{LOOPBACK}:{controller_port}"
+        return {
+            "process.roles": "broker,controller",
+            "node.id": "1",
+            "controller.quorum.voters": f"1@{controller}",
+            "controller.listener.names": "CONTROLLER",
+            "listeners": f"PLAINTEXT://{self.bootstrap},CONTROLLER://{controller}",
+            "advertised.listeners": f"PLAINTEXT://{self.bootstrap}",
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "log.dirs": str(self.folder / "data"),
+            # A misspelt topic must be an error, not a new topic.
+            "auto.create.topics.enable": "false",
+            # One node: the defaults want three replicas, and groups and transactions would never start.
+            "offsets.topic.replication.factor": "1",
+            "offsets.topic.num.partitions": "4",
+            "transaction.state.log.replication.factor": "1",
+            "transaction.state.log.min.isr": "1",
+            "transaction.state.log.num.partitions": "4",
+            "share.coordinator.state.topic.replication.factor": "1",
+            "share.coordinator.state.topic.min.isr": "1",
+            "group.initial.rebalance.delay.ms": "0",
+            # A killed broker may come back only when the controller has given up its former self: 9 s by default.
+            "broker.session.timeout.ms": "1500",
+            "broker.heartbeat.interval.ms": "300",
+            # Retention and compaction are looked at every second, so that a test can see records go.
+            "log.retention.check.interval.ms": "1000",
+            "log.cleaner.backoff.ms": "500",
+            "log.segment.delete.delay.ms": "500",
+            "log.initial.task.delay.ms": "1000",
+        }
+
+    def _format(self, config: Path) -> None:
+        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        tool = [jars.java(), "-XX:TieredStopAtLevel=1", "-cp", jars.class_path("kafka"), "kafka.tools.StorageTool"]
+        done = subprocess.run(
+            [*tool, "format", "-t", cluster.replace("-", "A"), "-c", str(config)],  # a leading dash is no argument
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise StandError(f"cannot format Kafka's storage in {self.folder}\n{done.stdout}{done.stderr}")
