@@ -1,0 +1,145 @@
+"""Open connections to PostgreSQL with everything that could change an answer pinned, and rename its errors.
+
+`search_path` is pg_catalog alone, so no object of a stranger's schema shadows a function or table; the session is in UTC
+and UTF-8; statements are never prepared, so that a transaction-mode pooler may stand in between. No error shows a DSN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from schemas.errors import CatalogError, FencepostError, SettingsError, UnavailableError
+from schemas.settings import Dsn
+
+CONNECT_TIMEOUT_S = 8
+LACKING_GRANT = "grants.sql lists what each role needs; `fencepost check` tells what is lacking"
+
+_PINNED = (
+    "SET search_path = pg_catalog; SET timezone = 'UTC'; SET datestyle = 'ISO, YMD'; SET intervalstyle = 'iso_8601';"
+    " SET extra_float_digits = 3; SET bytea_output = 'hex'; SET standard_conforming_strings = on; SET row_security = off;"
+    " SET default_transaction_deferrable = off"
+)
+
+
+def connect(
+    dsn: Dsn,
+    what: str,
+    *,
+    autocommit: bool = True,
+    statement_timeout: timedelta | None = None,
+    lock_timeout: timedelta | None = None,
+    read_only: bool = False,
+) -> psycopg.Connection[Any]:
+    """Connect to `what` ("the source", "the registry", "the ledger").
+
+    Raises UnavailableError, or SettingsError for a connection string that cannot be read. `row_security = off` makes the
+    server raise an error, instead of hiding rows, where a policy would filter what we read.
+    """
+    try:
+        connection = psycopg.connect(
+            dsn.get_secret_value(),
+            autocommit=True,
+            prepare_threshold=None,
+            connect_timeout=CONNECT_TIMEOUT_S,
+            client_encoding="UTF8",
+            application_name="fencepost",
+            keepalives_idle=30,
+        )
+    except psycopg.ProgrammingError:
+        raise SettingsError(
+            f"the connection string of {what} cannot be read",
+            hint="use postgresql://user:password@host:5432/database, or key=value pairs",
+        ) from None
+    except (psycopg.Error, UnicodeError) as error:
+        raise UnavailableError(
+            f"cannot connect to {what} ({dsn.described}): {_server_words(error)}", hint=_connecting(error).hint
+        ) from None
+    try:
+        connection.execute(_PINNED.encode())
+        for name, value in (("statement_timeout", statement_timeout), ("lock_timeout", lock_timeout)):
+            if value is not None:
+                connection.execute(
+                    sql.SQL("SELECT pg_catalog.set_config({}, {}, false)").format(
+                        sql.Literal(name), sql.Literal(str(_milliseconds(value)))
+                    )
+                )
+        if read_only:
+            connection.execute("SET default_transaction_read_only = on")
+        connection.autocommit = autocommit
+    except psycopg.Error as error:
+        connection.close()
+        raise UnavailableError(f"cannot use {what} ({dsn.described}): {_server_words(error)}") from None
+    return connection
+
+
+def _milliseconds(value: timedelta) -> int:
+    """As the server's timeouts take them: 0 would turn one off, and more than 31 bits are refused."""
+    return min(max(1, int(value / timedelta(milliseconds=1))), (1 << 31) - 1)
+
+
+@contextmanager
+def renamed(what: str) -> Iterator[None]:
+    """Rename the driver's errors at this door. `what` says what was being done: "read public.jobs"."""
+    try:
+        yield
+    except FencepostError:
+        raise
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise CatalogError(f"cannot {what}: {_server_words(error)}", hint=LACKING_GRANT) from None
+    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
+        raise CatalogError(f"cannot {what}: {_server_words(error)}") from None
+    except psycopg.Error as error:
+        raise UnavailableError(f"cannot {what}: {_server_words(error)}") from None
+
+
+def _server_words(error: BaseException) -> str:
+    """The server's primary message; libpq's own words only where they cannot hold the connection string."""
+    primary = getattr(getattr(error, "diag", None), "message_primary", None)
+    return str(primary) if primary else _connecting(error).words or type(error).__name__
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    """A way in which a connection fails: what libpq says of it, what we say, what to try."""
+
+    marker: str
+    words: str
+    hint: str
+
+
+_UP = "is the server up, and are host and port right?"
+_KNOWN = "are user and password right? in a URL the signs @ : / % of a password are percent-encoded"
+_NO_POSTGRES = "what answers there is no PostgreSQL server"
+_REFUSALS = (
+    _Refusal("Connection refused", "connection refused", _UP),
+    _Refusal("timeout expired", "timeout expired", f"{_UP} does a firewall stand between?"),
+    _Refusal("connection timeout", "connection timeout", f"{_UP} does a firewall stand between?"),
+    _Refusal("could not translate host name", "could not translate host name", "is the host's name right?"),
+    _Refusal("Name or service not known", "name or service not known", "is the host's name right?"),
+    _Refusal("No route to host", "no route to host", _UP),
+    _Refusal("Network is unreachable", "network is unreachable", _UP),
+    _Refusal("password authentication failed", "password authentication failed", _KNOWN),
+    _Refusal("no password supplied", "it asks for a password, and none is given", _KNOWN),
+    _Refusal("no pg_hba.conf entry", "no pg_hba.conf entry allows it", "allow our host, user and database in pg_hba.conf"),
+    _Refusal("does not support SSL", "it does not support SSL", "is sslmode in the connection string right?"),
+    _Refusal("certificate verify failed", "its certificate was not accepted", "is sslrootcert in the connection string right?"),
+    _Refusal("invalid response to SSL negotiation", _NO_POSTGRES, "are host and port right?"),
+    _Refusal("expected authentication request", _NO_POSTGRES, "are host and port right?"),
+    _Refusal("too many clients", "too many clients already", "raise max_connections, or lower source.slices"),
+    _Refusal("connection slots are reserved", "too many clients already", "raise max_connections, or lower source.slices"),
+    _Refusal("closed the connection unexpectedly", "closed the connection unexpectedly", _UP),
+    _Refusal("does not exist", "does not exist", "are user and database right?"),
+)
+_UNKNOWN = _Refusal("", "", "are host, port, user and database right, and is the server up?")
+
+
+def _connecting(error: BaseException) -> _Refusal:
+    text = str(error).lower()
+    return next((refusal for refusal in _REFUSALS if refusal.marker.lower() in text), _UNKNOWN)

@@ -1,0 +1,78 @@
+"""One error tree, split by what the caller can do about it.
+
+Every message says what failed, on which thing, what came and what was wanted; `hint` says what to try.
+The command line prints the chain of causes and exits with `exit_code`; nothing here knows about printing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """Exit codes of every command (design §8). A crash of Python exits 1 and Typer exits 2, so verdicts have their own."""
+
+    CLEAR = 0  #: CLEAR, or done
+    FAILED = 1  #: could not finish
+    USAGE = 2  #: usage or settings
+    GAPS = 3  #: gaps were found
+    CANNOT_TELL = 4  #: a needed proof failed
+
+
+class FencepostError(Exception):
+    """Any failure this program foresees."""
+
+    exit_code: Exit = Exit.FAILED
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class SettingsError(FencepostError):
+    """The settings file, the environment or the command line asks for something impossible."""
+
+    exit_code = Exit.USAGE
+
+
+class UnavailableError(FencepostError):
+    """A broker, database or schema registry is away or refuses us; nothing was lost, another try may succeed."""
+
+
+class CatalogError(FencepostError):
+    """A table, column, index or grant that the settings name is not what the database has."""
+
+
+class LedgerError(FencepostError):
+    """The ledger is absent, of another version, or moved by somebody else."""
+
+
+class PositionMoved(LedgerError):
+    """Another tracker moved a position we were about to move: the whole flush is thrown away."""
+
+
+class FloodError(FencepostError):
+    """More undecodable records than `quarantine.limit` allows; the tracker stops instead of filling the ledger."""
+
+
+class BadRecord(FencepostError):
+    """This record will never be readable as it is; set it aside and go on."""
+
+
+class BadKey(BadRecord):
+    """A key of the wrong type, out of range, or missing. Never coerced."""
+
+
+class RefusedWrite(FencepostError):
+    """A write that a guard forbids: no unique index, a lost lease, a plan that changed, a cap."""
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """The error, what it was raised from, and so on; a cause suppressed by `from None` is left out."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = current.__cause__

@@ -1,0 +1,291 @@
+"""The ledger's tables, as SQLAlchemy Core values (design §5). No engine, no connection.
+
+Log-structured: one flush of the tracker is one transaction that appends segments and moves positions. The tables name no
+schema; `databases.ledger` translates them to the one in the settings. Offsets, times and numbers: offsets are Kafka's,
+`*_us` are microseconds since the epoch in UTC, `bytea` bounds are `KeyType.bound`, keys are `KeySet.serialize`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    func,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+        "pk": "%(table_name)s_pkey",
+    }
+)
+
+
+def _now() -> Column[object]:
+    return Column("at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp())
+
+
+class Said(StrEnum):
+    """What a segment's last word on a set of keys is. `schemas.announced` has the algebra."""
+
+    CREATED = "created"
+    DELETED = "deleted"
+    RECREATED = "recreated"  #: deleted, then created: no merge may drop that it was deleted
+    UNSURE = "unsure"  #: partitions contradict each other
+
+
+class Settled(StrEnum):
+    """The state of something an operator can settle: a quarantined record, a hole."""
+
+    OPEN = "open"
+    RESOLVED = "resolved"  #: read after all
+    ACCEPTED = "accepted"  #: the loss was accepted, by name and reason
+
+
+#: One event log of one source. A new cluster or topic history opens a new one; older segments explain nothing any more.
+incarnation = Table(
+    "incarnation",
+    metadata,
+    Column("id", Integer, Identity(), primary_key=True),
+    Column("cluster_id", Text),
+    _now(),
+)
+
+#: The kinds of a data type's key as the source's catalog told them: `int`, `uuid`, `text`, joined by commas.
+data_type = Table(
+    "data_type",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("kinds", Text, nullable=False),
+    _now(),
+)
+
+#: How far each partition was read. Moved only by compare-and-set on `next_offset`.
+position = Table(
+    "position",
+    metadata,
+    Column("incarnation", ForeignKey("incarnation.id"), primary_key=True),
+    Column("topic", Text, primary_key=True),
+    Column("partition", Integer, primary_key=True),
+    Column("topic_id", Text),
+    Column("start_offset", BigInteger, nullable=False),  # where reading began
+    Column("next_offset", BigInteger, nullable=False),
+    Column("leader_epoch", Integer),
+    Column("event_us", BigInteger),  # the newest event time read
+    Column("anchor_offset", BigInteger),  # the last record read, and a hash of it: where a broker tells no topic id
+    Column("anchor_hash", Text),
+    _now(),
+)
+
+#: Where a data type's coverage begins in each partition: the time of the first of its events that was read.
+coverage = Table(
+    "coverage",
+    metadata,
+    Column("incarnation", ForeignKey("incarnation.id"), primary_key=True),
+    Column("data_type", Text, primary_key=True),
+    Column("topic", Text, primary_key=True),
+    Column("partition", Integer, primary_key=True),
+    Column("first_offset", BigInteger, nullable=False),
+    Column("first_us", BigInteger),
+)
+
+#: One row per data type and flush, numbered without gaps; only contiguous runs are merged.
+segment = Table(
+    "segment",
+    metadata,
+    Column("incarnation", ForeignKey("incarnation.id"), primary_key=True),
+    Column("data_type", Text, primary_key=True),
+    Column("first_number", BigInteger, primary_key=True),
+    Column("last_number", BigInteger, nullable=False),
+    Column("level", SmallInteger, nullable=False, server_default="0"),  # 0 flush, 1 hour, 2 day
+    Column("events", BigInteger, nullable=False),
+    Column("first_us", BigInteger),  # the span of event times; NULL where no event told one
+    Column("last_us", BigInteger),
+    Column("offsets", JSONB, nullable=False),  # {topic: {partition: [first, next]}}
+    _now(),
+)
+
+#: The keys of a segment, by last word and key range, at most `CHUNK` keys a row, so that a slice reads only its own.
+segment_keys = Table(
+    "segment_keys",
+    metadata,
+    Column("incarnation", Integer, primary_key=True),
+    Column("data_type", Text, primary_key=True),
+    Column("first_number", BigInteger, primary_key=True),
+    Column("said", Text, primary_key=True),
+    Column("chunk", Integer, primary_key=True),
+    Column("low", LargeBinary, nullable=False),  # the lowest and highest key, inclusive
+    Column("high", LargeBinary, nullable=False),
+    Column("count", BigInteger, nullable=False),
+    Column("keys", LargeBinary, nullable=False),
+    ForeignKeyConstraint(
+        ["incarnation", "data_type", "first_number"],
+        ["segment.incarnation", "segment.data_type", "segment.first_number"],
+        ondelete="CASCADE",
+    ),
+)
+CHUNK = 1 << 20
+BYTE_CHUNK = 1 << 16
+
+#: Offsets that nobody read.
+hole = Table(
+    "hole",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("incarnation", ForeignKey("incarnation.id"), nullable=False),
+    Column("topic", Text, nullable=False),
+    Column("partition", Integer, nullable=False),
+    Column("from_offset", BigInteger, nullable=False),
+    Column("to_offset", BigInteger),  # NULL where nobody can say how many
+    Column("kind", Text, nullable=False),  # retention | recreated | truncated | corrupt
+    Column("from_us", BigInteger),  # from the last event read before it, to the first one after
+    Column("to_us", BigInteger),
+    Column("state", Text, nullable=False, server_default=Settled.OPEN),
+    Column("settled_by", Text),
+    Column("settled_reason", Text),
+    _now(),
+    Index(None, "incarnation", "topic", "partition"),  # not unique: a recreated topic has its offsets again
+)
+
+#: Records that could not be decoded.
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("incarnation", ForeignKey("incarnation.id"), nullable=False),
+    Column("topic", Text, nullable=False),
+    Column("partition", Integer, nullable=False),
+    Column("offset", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("value", LargeBinary),
+    Column("size", BigInteger, nullable=False),
+    Column("state", Text, nullable=False, server_default=Settled.OPEN),
+    Column("settled_at", DateTime(timezone=True)),
+    Column("settled_by", Text),
+    Column("settled_reason", Text),
+    _now(),
+    Index(None, "incarnation", "topic", "partition", "offset"),  # not unique: as above
+    Index(None, "state"),
+)
+
+#: Which servers we have met: never updated, the newest of a side counts.
+identity = Table(
+    "identity",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("side", Text, nullable=False),  # source | registry
+    Column("system", Text, nullable=False),
+    Column("timeline", Integer, nullable=False),
+    Column("database_oid", BigInteger, nullable=False),
+    Column("database", Text, nullable=False),
+    Column("lsn", Text, nullable=False),
+    Column("xid", BigInteger, nullable=False),
+    _now(),
+    Index(None, "side", "id"),
+)
+
+#: What a look saw of a source table, for later windows by key.
+mark = Table(
+    "mark",
+    metadata,
+    Column("run", Text, primary_key=True),
+    Column("data_type", Text, primary_key=True),
+    Column("server_time", DateTime(timezone=True), nullable=False),
+    Column("oldest_open", DateTime(timezone=True)),
+    Column("highest", LargeBinary),
+    Column("lsn", Text),
+)
+
+#: A command that judged, or wrote. `digest` covers the stored report and `previous`, so a report can be checked later.
+run = Table(
+    "run",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("settings", Text, nullable=False),  # a hash: a second captain follows the run of the same settings
+    Column("state", Text, nullable=False),  # running | finished | failed | interrupted
+    Column("started_at", DateTime(timezone=True), nullable=False),
+    Column("finished_at", DateTime(timezone=True)),
+    Column("verdict", Text),
+    Column("exit_code", SmallInteger),
+    Column("report", Text),  # exactly the JSON that was printed
+    Column("note", Text),  # why it failed, where it stopped
+    Column("number", BigInteger, unique=True),  # place in the hash chain
+    Column("previous", Text),
+    Column("digest", Text),
+    Index(None, "started_at"),
+)
+
+proof = Table(
+    "proof",
+    metadata,
+    Column("run", ForeignKey("run.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("data_type", Text),
+    Column("held", Boolean),
+    Column("seen", Text, nullable=False),
+    Column("try", Text),
+)
+
+#: The keys a run found, by class and cause.
+gap = Table(
+    "gap",
+    metadata,
+    Column("run", ForeignKey("run.id", ondelete="CASCADE"), primary_key=True),
+    Column("data_type", Text, primary_key=True),
+    Column("class", Text, primary_key=True),
+    Column("cause", Text, primary_key=True),
+    Column("chunk", Integer, primary_key=True),
+    Column("count", BigInteger, nullable=False),
+    Column("keys", LargeBinary, nullable=False),
+)
+
+#: What a run meant to insert, and what it did insert, batch by batch. A row is written before the registry commits:
+#: `xid` is the registry's transaction (xid8), `target` the table and server it went to, so a crash leaves no doubt.
+backfill = Table(
+    "backfill",
+    metadata,
+    Column("run", ForeignKey("run.id", ondelete="CASCADE"), primary_key=True),
+    Column("data_type", Text, primary_key=True),
+    Column("batch", Integer, primary_key=True),
+    Column("state", Text, nullable=False),  # planned | inserted | reread | undone
+    Column("target", JSONB, nullable=False),  # {system, database, table, key}
+    Column("kinds", Text, nullable=False),  # of the key, as in `data_type`
+    Column("xid", BigInteger, nullable=False),
+    Column("planned", LargeBinary, nullable=False),
+    Column("inserted", LargeBinary, nullable=False),
+    Column("removed", LargeBinary),  # taken back: by the run itself, or by an undo
+    _now(),
+)
+
+#: One writer of registry rows at a time. (name, epoch) is a key so that a takeover conflicts with FOR KEY SHARE.
+lease = Table(
+    "lease",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("epoch", BigInteger, nullable=False),
+    Column("holder", Text),
+    Column("run", Text),
+    Column("rank", SmallInteger, nullable=False, server_default="0"),
+    Column("expires_at", DateTime(timezone=True)),
+    UniqueConstraint("name", "epoch"),
+)

@@ -1,0 +1,25 @@
+"""Alembic's environment: runs on a connection that `databases.ledger` hands over, in the ledger's own schema."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from schemas.ledger import metadata
+
+schema = context.config.attributes["schema"]
+connection = context.config.attributes["connection"]
+
+if connection is None:
+    context.configure(
+        dialect_name="postgresql",
+        target_metadata=metadata,
+        literal_binds=True,
+        version_table_schema=schema,
+    )
+else:
+    context.configure(connection=connection, target_metadata=metadata, version_table_schema=schema)
+
+with context.begin_transaction():
+    if connection is None:
+        context.execute(f'SET search_path = "{schema}"')
+    context.run_migrations()

@@ -1,0 +1,117 @@
+"""The door to PostgreSQL: what is pinned, and that errors are renamed and show no password."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import psycopg
+import pytest
+
+from databases.connect import connect, renamed
+from schemas.errors import CatalogError, FencepostError, LedgerError, SettingsError, UnavailableError
+from schemas.settings import Dsn
+
+CANARY = "canary-7f3a"
+
+
+def shown(connection: psycopg.Connection[object], name: str) -> str:
+    row = connection.execute("SELECT pg_catalog.current_setting(%s)", [name]).fetchone()
+    assert isinstance(row, tuple)
+    return str(row[0])
+
+
+def test_what_could_change_an_answer_is_pinned_whatever_the_database_says(database_any: str) -> None:
+    with psycopg.connect(database_any, autocommit=True) as db:
+        name = db.info.dbname
+        for setting in (
+            "timezone = 'Asia/Tokyo'",
+            "search_path = 'evil, public'",
+            "datestyle = 'SQL, DMY'",
+            "bytea_output = 'escape'",
+        ):
+            db.execute(f'ALTER DATABASE "{name}" SET {setting}')
+    with connect(Dsn(database_any), "the source") as connection:
+        pinned = {n: shown(connection, n) for n in ("timezone", "search_path", "datestyle", "bytea_output", "row_security")}
+        assert pinned == {
+            "timezone": "UTC",
+            "search_path": "pg_catalog",
+            "datestyle": "ISO, YMD",
+            "bytea_output": "hex",
+            "row_security": "off",
+        }
+        assert shown(connection, "client_encoding") == "UTF8"
+
+
+def test_nothing_is_ever_prepared(database: str) -> None:
+    with connect(Dsn(database), "the source") as connection:
+        for _ in range(20):
+            connection.execute("SELECT 1 WHERE 1 = %s", [1])
+        assert connection.execute("SELECT count(*) FROM pg_prepared_statements").fetchone() == (0,)
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [(timedelta(minutes=10), "10min"), (timedelta(microseconds=5), "1ms"), (timedelta(days=999), "2147483647ms")],
+)
+def test_a_timeout_is_never_rounded_to_none(database: str, value: timedelta, told: str) -> None:
+    with connect(Dsn(database), "the source", statement_timeout=value, lock_timeout=value) as connection:
+        assert (shown(connection, "statement_timeout"), shown(connection, "lock_timeout")) == (told, told)
+
+
+def test_a_read_only_connection_refuses_writes(database: str) -> None:
+    with (
+        connect(Dsn(database), "the source", read_only=True) as connection,
+        pytest.raises(UnavailableError, match="read-only"),
+        renamed("write"),
+    ):
+        connection.execute("CREATE TABLE public.t (id int)")
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        f"postgresql://u:{CANARY}@127.0.0.1:notaport/db",
+        f"postgresql://u:{CANARY}@127.0.0.1:1/db",
+        f"postgresql://u:{CANARY}/x@127.0.0.1:1/db",
+        f"postgresql://u:{CANARY}@[::1/db",
+        f"host=127.0.0.1 port=1 password={CANARY} nonsense=1",
+        f"host=127.0.0.1 port=1 password='{CANARY}",
+        f"host=127.0.0.1 port=1 {CANARY}",
+        f"host=127.0.0.1 port=1 password={CANARY}\0x",
+        f"host=127.0.0.1 port=1 password={CANARY}\ud800",
+        CANARY,
+    ],
+    ids=range(10),
+)
+def test_no_connection_string_that_fails_shows_its_password(dsn: str) -> None:
+    with pytest.raises((SettingsError, UnavailableError)) as caught:
+        connect(Dsn(dsn), "the source")
+    error: FencepostError = caught.value
+    assert "the source" in str(error)
+    assert CANARY not in f"{error} {error.hint} {error!r} {error.__cause__!r}"
+
+
+def test_a_refused_connection_says_where_to_and_why() -> None:
+    with pytest.raises(UnavailableError, match=r"cannot connect to the source \(u@127.0.0.1:1/db\): connection refused"):
+        connect(Dsn("postgresql://u:p@127.0.0.1:1/db"), "the source")
+
+
+@pytest.mark.parametrize(
+    ("statement", "kind"),
+    [
+        ("SELECT FROM public.none", CatalogError),
+        ("SELECT none FROM pg_class", CatalogError),
+        ("SELECT 1 / 0", UnavailableError),
+        ("SELEC 1", UnavailableError),
+    ],
+)
+def test_a_drivers_error_is_renamed_at_the_door(database: str, statement: str, kind: type[FencepostError]) -> None:
+    with connect(Dsn(database), "the source") as connection, pytest.raises(kind, match="cannot look"), renamed("look"):
+        connection.execute(statement.encode())
+
+
+def test_our_own_errors_pass_the_door_unchanged() -> None:
+    error = LedgerError("ours")
+    with pytest.raises(LedgerError) as caught, renamed("look"):
+        raise error
+    assert caught.value is error
