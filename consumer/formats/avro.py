@@ -1,0 +1,176 @@
+"""Avro records in Confluent's wire format: a zero byte, the schema's id in four bytes, the record by its writer's schema.
+
+No reader's schema: its defaults would turn a renamed field into id 0. Wanted fields are found by name in the writer's, and
+every byte must be used up. Chunks go through `avro_columns`, odd records and schemas through `avro_records`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from consumer.formats import debezium
+from consumer.formats.avro_columns import Program
+from consumer.formats.avro_leaves import AvroLeaves
+from consumer.formats.avro_records import Shape, read
+from consumer.formats.avro_schema import Node, parse
+from consumer.formats.columns import MAX_LITERALS, Rows
+from consumer.formats.contract import MAX_RECORD_BYTES, SchemaSource, UnknownSchema
+from consumer.formats.gathering import Chunk, Gathering, chunks
+from consumer.formats.json_projection import Projection
+from consumer.formats.key_columns import PADDING
+from consumer.formats.paths import Path, find
+from consumer.formats.plan import Plan
+from consumer.formats.records import Find
+from schemas.errors import BadRecord
+from schemas.events import Decoded, RawBatch
+
+#: Magic byte and schema id.
+FRAME = 5
+_FRAME_MASK = np.uint64((1 << 40) - 1)
+_GUID_MAGIC = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A writer's schema, made ready for this topic's plans."""
+
+    node: Node
+    shape: Shape
+    program: Program | None
+    inside: dict[Path, Projection]  #: text fields that hold JSON
+    ignored: bool  #: bookkeeping of the connector's own
+
+
+class AvroDecoder:
+    """Decodes one topic of Avro records."""
+
+    def __init__(self, plans: Sequence[Plan], schemas: SchemaSource, *, debezium_rules: bool) -> None:
+        self.plans = tuple(plans)
+        self.needs_timestamps = any(plan.broker_time for plan in plans)
+        self._schemas, self._debezium_rules = schemas, debezium_rules
+        self._paths = tuple(dict.fromkeys(path for plan in plans for path in plan.paths))
+        #: clocks that stand in for others
+        self._lazy = frozenset(c.path for plan in plans for c in plan.clocks[1:]) - {p.op for p in plans if p.op}
+        self._lazy -= {path for plan in plans for path in (*plan.created, *(match.path for match in plan.matches))}
+        self._bound: dict[int, Bound | str] = {}
+        self._columnar = all(
+            len(plan.says) < MAX_LITERALS and all(len(m.literals) < MAX_LITERALS for m in plan.matches) for plan in plans
+        )
+
+    def decode(self, batch: RawBatch) -> Decoded:
+        gathering = Gathering(batch, self.plans, strict=True)
+        for chunk in chunks(batch):
+            for number, group in _by_schema(chunk):
+                self._group(gathering, number, group)
+        return gathering.finish()
+
+    def _group(self, gathering: Gathering, number: int | None, chunk: Chunk) -> None:
+        """Records of one schema; `number` None: records without a readable frame."""
+        if number is None:
+            for row, value in zip(chunk.rows.tolist(), chunk.values, strict=True):
+                gathering.refuse(row, _misframed(value))
+            return
+        bound = self._bind(number)
+        if isinstance(bound, str):
+            for row in chunk.rows.tolist():
+                gathering.refuse(row, bound)
+            return
+        if bound.ignored:
+            return
+        rows = chunk.rows if bound.program is None else self._columns(gathering, bound, bound.program, chunk)
+        for row in rows.tolist():
+            gathering.record(row, lambda value: _opened(bound, value))
+
+    def _columns(self, gathering: Gathering, bound: Bound, program: Program, chunk: Chunk) -> Rows:
+        end = np.cumsum(chunk.lengths)
+        start = end - chunk.lengths + FRAME
+        cursors = program.run(chunk.joined, start, end)
+        if chunk.lengths.max() > MAX_RECORD_BYTES:
+            cursors.blame(chunk.lengths > MAX_RECORD_BYTES, None)
+        leaves = AvroLeaves(cursors, program.kinds, bound.inside)
+        return gathering.columns(leaves, chunk.rows, cursors.bad)
+
+    def _bind(self, number: int) -> Bound | str:
+        """The schema of this id; text: why it cannot be used. UnavailableError passes through."""
+        if number not in self._bound:
+            try:
+                self._bound[number] = self._compiled(self._schemas.schema(number))
+            except UnknownSchema as error:
+                return str(error)
+            except BadRecord as error:
+                self._bound[number] = f"schema id {number} cannot be used: {error}"
+        return self._bound[number]
+
+    def _compiled(self, texts: Sequence[str]) -> Bound:
+        node = parse(texts)
+        names = {name for name, _ in node.fields}
+        ignored = False
+        if self._debezium_rules and node.kind == "record" and "op" not in names:
+            if not debezium.bookkeeping(names):
+                raise BadRecord(debezium.FLATTENED)
+            ignored = True
+        shape = Shape.of(self._paths)
+        program = Program.of(node, shape, self._lazy) if self._columnar else None
+        if program is not None and not self._found(program):
+            program = None
+        inside = {} if program is None else self._inside(program)
+        if any(not projection.fits for projection in inside.values()):
+            program = None
+        return Bound(node, shape, program, inside, ignored)
+
+    def _found(self, program: Program) -> bool:
+        """Whether every needed path leads to a plain value; else `avro_records` says what is missing."""
+        optional = frozenset.intersection(*(plan.optional for plan in self.plans))
+        return all(
+            path in program.kinds or path in optional or any(path[:size] in program.kinds for size in range(len(path)))
+            for path in self._paths
+        )
+
+    def _inside(self, program: Program) -> dict[Path, Projection]:
+        found: dict[Path, list[Path]] = {}
+        for path in self._paths:
+            for size in range(1, len(path)):
+                node = program.kinds.get(path[:size])
+                if node is not None:
+                    found.setdefault(path[:size], []).append(path[size:])
+        return {outer: Projection(paths) for outer, paths in found.items()}
+
+
+def _opened(bound: Bound, value: bytes) -> Find:
+    record = read(value, FRAME, bound.node, bound.shape)
+    return lambda path: find(record, path)
+
+
+def _by_schema(chunk: Chunk) -> Iterator[tuple[int | None, Chunk]]:
+    """Cut a chunk into groups of one schema id each."""
+    end = np.cumsum(chunk.lengths)
+    start = end - chunk.lengths
+    words = np.ndarray((len(chunk.joined) - 7,), "<u8", chunk.joined, 0, (1,))
+    frames = words[start]
+    frames &= _FRAME_MASK
+    if chunk.lengths.min() < FRAME:
+        frames[chunk.lengths < FRAME] = 1  # no schema: its magic byte would not be 0
+    first = int(frames[0])
+    if not first & 0xFF and (frames == first).all():
+        yield _number(first), chunk
+        return
+    for frame in np.unique(frames).tolist():
+        which = np.flatnonzero(frames == frame)
+        values = [chunk.values[row] for row in which.tolist()]
+        group = Chunk(chunk.rows[which], values, b"".join((*values, PADDING)), chunk.lengths[which])
+        yield (None if frame & 0xFF else _number(frame)), group
+
+
+def _number(frame: int) -> int:
+    return int.from_bytes(frame.to_bytes(5, "little")[1:], "big")
+
+
+def _misframed(value: bytes) -> str:
+    if value[:1] == bytes([_GUID_MAGIC]):
+        return "the schema is named by a GUID (magic byte 1), which is not supported; use schema ids"
+    if len(value) < FRAME:
+        return f"the record is {len(value)} bytes long, too short for the frame of Confluent's wire format"
+    return "the record does not begin with the zero byte of Confluent's wire format"

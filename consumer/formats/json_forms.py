@@ -1,0 +1,135 @@
+"""The templates of one topic: which are known, in which order they are tried, and when another is learnt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from consumer.formats.columns import Mask, Rows
+from consumer.formats.gathering import Chunk
+from consumer.formats.json_columns import Fitting, TemplateLeaves, differ
+from consumer.formats.json_template import MAX_FORM, Template, Unfit, form, learn
+from consumer.formats.paths import Path
+from consumer.formats.plan import Plan
+from schemas.errors import BadRecord
+from schemas.events import Int64s
+
+MAX_TEMPLATES = 12
+#: Attempts to learn; each chunk that fits wholly earns one back. A topic of ever new forms is soon parsed instead.
+MAX_LESSONS = 60
+EXAMPLES = 8
+#: Fewer misfits of a chunk than this are cheaper parsed than learnt from.
+MIN_MISFITS = 16
+
+#: A record's parsed form and where its fields begin; None where it is no example. Raises BadRecord.
+Look = Callable[[bytes], tuple[Any, Path] | None]
+#: Take the leaves of these records of the chunk.
+Take = Callable[[TemplateLeaves, Rows], None]
+
+
+class Forms:
+    """Learns as it goes."""
+
+    def __init__(self, plans: Sequence[Plan], look: Look) -> None:
+        self._look = look
+        self._values = {p for plan in plans for p in (*plan.created, *plan.deleted, *(c.path for c in plan.clocks))}
+        self._codes = {path for plan in plans for path in plan.paths} - self._values
+        self._templates: list[Template] = []
+        self._lessons = MAX_LESSONS
+
+    def fit(self, chunk: Chunk, take: Take) -> Rows:
+        """Hand over what fits a template; gives the records (their numbers in the chunk) that fit none."""
+        end = np.cumsum(chunk.lengths)
+        start = end - chunk.lengths
+        odd = _odd(chunk, end)
+        if odd is None:
+            return np.arange(len(end))
+        left = np.flatnonzero(~odd) if odd.any() else np.arange(len(end))
+        for template in list(self._templates):
+            if not len(left):
+                break
+            left = self._try(template, chunk, start, end, left, take)
+        if not len(left):
+            self._lessons = min(self._lessons + 1, MAX_LESSONS)
+        while len(left) >= MIN_MISFITS and self._lessons > 0:
+            self._lessons -= 1
+            fresh = self._learn(chunk, left)
+            if fresh is None:
+                break
+            after = self._try(fresh, chunk, start, end, left, take)
+            if len(after) == len(left):
+                break
+            left = after
+        return np.sort(np.concatenate([left, np.flatnonzero(odd)]))
+
+    def _try(self, template: Template, chunk: Chunk, start: Int64s, end: Int64s, left: Rows, take: Take) -> Rows:
+        head = template.steps[0][0] if template.steps else template.tail
+        likely = np.ones(len(left), np.bool_)
+        other = differ(chunk.joined, start[left], head)
+        if other is not None:
+            likely &= ~other
+        tried = left[likely]
+        if not len(tried):
+            return left
+        every = len(tried) == len(end)
+        fitting = Fitting(template, chunk.joined, start if every else start[tried], end if every else end[tried])
+        if fitting.misfit is None:
+            take(fitting.leaves(None), tried)
+            return left[~likely]
+        good = np.flatnonzero(~fitting.misfit)
+        if len(good):
+            take(fitting.leaves(good), tried[good])
+            likely[likely] = ~fitting.misfit
+            return left[~likely]
+        return left
+
+    def _learn(self, chunk: Chunk, left: Rows) -> Template | None:
+        """A template for the first misfit, from it and others of its form; a known one of that form is widened."""
+        first = chunk.values[int(left[0])]
+        try:
+            seen = self._look(first)
+            if seen is None or len(first) > MAX_FORM:
+                return None
+            shape = form(first)
+            known = next((t for t in self._templates if form(t.examples[0]) == shape), None)
+            examples = [first, *(known.examples if known else ())]
+            examples += [v for v in self._sample(chunk, left) if _has_form(v, shape)]
+            template = learn(examples[: 2 * EXAMPLES], *seen, self._codes, self._values)
+        except (Unfit, BadRecord, UnicodeError):
+            return None
+        if known is not None:
+            self._templates.remove(known)
+        self._templates = [*self._templates[: MAX_TEMPLATES - 1], template]
+        return template
+
+    def _sample(self, chunk: Chunk, left: Rows) -> list[bytes]:
+        rows = left[np.linspace(0, len(left) - 1, min(EXAMPLES, len(left))).astype(np.int64)]
+        return [chunk.values[row] for row in rows.tolist()]
+
+
+def _has_form(value: bytes, shape: tuple[bytes, ...]) -> bool:
+    if len(value) > MAX_FORM:
+        return False
+    try:
+        return form(value) == shape
+    except (Unfit, UnicodeError):
+        return False
+
+
+def _odd(chunk: Chunk, end: Int64s) -> Mask | None:
+    """Records that hold a backslash; None where the chunk holds what templates cannot vouch for."""
+    size = int(end[-1])
+    signs = np.frombuffer(chunk.joined, np.uint8, size)
+    if signs.min() < 0x20:
+        return None
+    if not chunk.joined.isascii():
+        try:
+            chunk.joined.decode()
+        except UnicodeDecodeError:
+            return None
+    odd = np.zeros(len(end), np.bool_)
+    if b"\\" in chunk.joined:
+        odd[np.searchsorted(end, np.flatnonzero(signs == 0x5C), side="right")] = True
+    return odd

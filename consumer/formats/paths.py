@@ -1,0 +1,103 @@
+"""Dotted paths into a decoded record, through nested JSON text too.
+
+`after.payload.model_record_id` goes through `payload` whether it holds an object or a string of JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from consumer.formats.contract import MAX_DEPTH, MAX_RECORD_BYTES
+from schemas.errors import BadRecord
+
+Path = tuple[str, ...]
+
+
+class Missing:
+    """There is no field of that name where one was looked for."""
+
+    def __repr__(self) -> str:
+        return "MISSING"
+
+
+MISSING: Final = Missing()
+
+
+def split(text: str) -> Path:
+    return tuple(text.split("."))
+
+
+def dotted(path: Path) -> str:
+    return ".".join(path)
+
+
+def find(value: object, path: Path) -> object:
+    """The value at a path; None where it or something above it is null; MISSING where a name is not there."""
+    for name in path:
+        if isinstance(value, str):
+            value = text_object(value, frozenset(path))
+        if value is None:
+            return None
+        if not isinstance(value, Mapping):
+            return MISSING
+        value = value.get(name, MISSING)
+        if value is MISSING:
+            return MISSING
+    return value
+
+
+def text_object(text: str, wanted: frozenset[str]) -> object:
+    """JSON text inside a field."""
+    try:
+        return parse_json(text.encode(), wanted)
+    except UnicodeEncodeError:
+        raise BadRecord("a field that should hold JSON is not valid text") from None
+
+
+def parse_json(data: bytes, wanted: frozenset[str]) -> Any:
+    """Any JSON value, strictly: UTF-8, bounded size and depth, no NaN, no wanted name twice in one object.
+
+    Numbers written with a point or an exponent become float, others int.
+    """
+    if len(data) > MAX_RECORD_BYTES:
+        raise BadRecord(f"the JSON is {len(data)} bytes long; at most {MAX_RECORD_BYTES} are read")
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        raise BadRecord("the JSON is not valid UTF-8") from None
+    if text.count("{") + text.count("[") > MAX_DEPTH and depth(data) > MAX_DEPTH:
+        raise BadRecord(f"the JSON nests deeper than {MAX_DEPTH}")
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        built = dict(pairs)
+        if len(built) != len(pairs):
+            seen: set[str] = set()
+            for name, _ in pairs:
+                if name in seen and name in wanted:
+                    raise BadRecord("a name that matters stands twice in one JSON object")
+                seen.add(name)
+        return built
+
+    try:
+        return json.loads(text, object_pairs_hook=once, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):  # int() refuses more than 4300 digits with a ValueError as well
+        raise BadRecord("the record is not valid JSON") from None
+
+
+def _refuse_constant(_name: str) -> Any:
+    raise BadRecord("NaN and Infinity are not JSON")
+
+
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.S)
+
+
+def depth(data: bytes) -> int:
+    """How deep brackets nest outside strings. No recursion."""
+    signs = np.frombuffer(_STRING.sub(b"", data), np.uint8)
+    steps = np.isin(signs, (0x7B, 0x5B)).astype(np.int8) - np.isin(signs, (0x7D, 0x5D)).astype(np.int8)
+    return int(np.cumsum(steps, dtype=np.int32).max(initial=0))

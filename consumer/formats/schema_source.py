@@ -1,0 +1,214 @@
+"""Where Avro schemas come from: a schema registry over HTTP, or a folder of `<id>.avsc`.
+
+An id that the source does not know is the record's fault (BadRecord); a source that is away, slow, redirects, or answers
+nonsense is nobody's (UnavailableError): the record must then be read again later, not set aside. What an id means never
+changes, so it is asked once.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import http.client
+import json
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from consumer.formats.contract import SchemaSource, UnknownSchema
+from schemas.errors import BadRecord, SettingsError, UnavailableError
+from schemas.settings import EventLogSettings, SchemaRegistrySettings
+
+TOTAL_S = 10.0
+MAX_ANSWER = 4 << 20
+MAX_REFERENCES = 50
+#: An unknown id may be registered yet; until then a flood of such records must not become a flood of requests.
+UNKNOWN_S = 30.0
+_MISSING_CODES = {40401, 40402, 40403}
+
+
+def open_source(event_log: EventLogSettings) -> SchemaSource:
+    """As the settings say. Raises SettingsError where they say nothing."""
+    if event_log.schema_registry is not None:
+        return RegistrySource(event_log.schema_registry)
+    if event_log.schemas is not None:
+        return FolderSource(event_log.schemas)
+    raise SettingsError(
+        "Avro records need event_log.schema_registry or event_log.schemas", hint="set one of them in the settings"
+    )
+
+
+class FolderSource:
+    """Schemas as files, one an id, for logs without a registry."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._known: dict[int, tuple[str, ...]] = {}
+
+    def schema(self, number: int) -> tuple[str, ...]:
+        if number not in self._known:
+            try:
+                with (self.folder / f"{number}.avsc").open("rb") as file:
+                    data = file.read(MAX_ANSWER + 1)
+            except FileNotFoundError:
+                raise UnknownSchema(f"schema id {number} is unknown to the folder of schemas") from None
+            except OSError as error:
+                raise UnavailableError(f"cannot read schema {number} from {self.folder}: {error.strerror}") from error
+            self._known[number] = (_checked(data, number),)
+        return self._known[number]
+
+    def close(self) -> None:
+        self._known.clear()
+
+
+def _checked(data: bytes, number: int) -> str:
+    if len(data) > MAX_ANSWER:
+        raise BadRecord(f"schema id {number} is longer than {MAX_ANSWER} bytes")
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise BadRecord(f"schema id {number} is not UTF-8 text") from None
+
+
+class RegistrySource:
+    """A Confluent-compatible schema registry. `clock` tells seconds that only grow."""
+
+    def __init__(
+        self, settings: SchemaRegistrySettings, *, total_s: float = TOTAL_S, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._settings, self._total_s, self._clock = settings, total_s, clock
+        parts = urlsplit(settings.url)
+        self._host, self._port, self._path = parts.hostname or "", parts.port, parts.path.rstrip("/")
+        self._tls = parts.scheme == "https"
+        self._known: dict[int, tuple[str, ...]] = {}
+        self._unknown: dict[int, tuple[float, str]] = {}
+
+    @property
+    def place(self) -> str:
+        return f"the schema registry at {self._host}{f':{self._port}' if self._port else ''}"
+
+    def schema(self, number: int) -> tuple[str, ...]:
+        if number in self._known:
+            return self._known[number]
+        until, reason = self._unknown.get(number, (0.0, ""))
+        if reason and self._clock() < until:
+            raise UnknownSchema(reason)
+        try:
+            found = tuple(self._resolved(f"/schemas/ids/{number}", f"schema id {number}", [MAX_REFERENCES]))
+        except UnknownSchema as error:
+            self._unknown[number] = self._clock() + UNKNOWN_S, str(error)
+            raise
+        self._known[number] = found
+        return found
+
+    def close(self) -> None:
+        self._known.clear()
+        self._unknown.clear()
+
+    def _resolved(self, path: str, what: str, budget: list[int]) -> list[str]:
+        """The schema's text, after those it refers to."""
+        answer = self._ask(path, what)
+        kind = answer.get("schemaType", "AVRO")
+        if kind != "AVRO":
+            raise BadRecord(f"{what} is no Avro schema")
+        text = answer.get("schema")
+        if not isinstance(text, str):
+            raise UnavailableError(f"{self.place} told no text for {what}")
+        texts: list[str] = []
+        for reference in answer.get("references") or []:
+            budget[0] -= 1
+            if budget[0] < 0:
+                raise BadRecord(f"{what} refers to more than {MAX_REFERENCES} other schemas")
+            try:
+                subject, version = str(reference["subject"]), int(reference["version"])
+            except (TypeError, KeyError, ValueError):
+                raise BadRecord(f"{what} has a reference without subject and version") from None
+            place = f"/subjects/{quote(subject, safe='')}/versions/{version}"
+            texts += [found for found in self._resolved(place, f"a reference of {what}", budget) if found not in texts]
+        return [*texts, text]
+
+    def _ask(self, path: str, what: str) -> dict[str, Any]:
+        status, body = self._get(path)
+        if status == 404:
+            if _error_code(body) in _MISSING_CODES:
+                raise UnknownSchema(f"{what} is unknown to {self.place}")
+            raise UnavailableError(
+                f"{self.place} has no such page: is its URL right?", hint="event_log.schema_registry.url, path included"
+            )
+        if status in (401, 403):
+            raise UnavailableError(f"{self.place} refuses us (HTTP {status})", hint="event_log.schema_registry.user, password")
+        if status != 200:
+            raise UnavailableError(f"{self.place} answers HTTP {status}")
+        try:
+            answer = json.loads(body)
+        except (ValueError, RecursionError):
+            answer = None
+        if not isinstance(answer, dict):
+            raise UnavailableError(f"{self.place} does not answer as a schema registry")
+        return answer
+
+    def _get(self, path: str) -> tuple[int, bytes]:
+        """One request without redirects or proxies, cut off when its time is up, however the time was spent."""
+        connection = self._connection()
+        cut = threading.Timer(self._total_s, _shut, [connection])
+        cut.daemon = True
+        cut.start()
+        try:
+            connection.request("GET", self._path + path, headers=self._headers())
+            response = connection.getresponse()
+            body = response.read(MAX_ANSWER + 1)
+        except (OSError, http.client.HTTPException) as error:
+            raise UnavailableError(f"{self.place} cannot be reached: {_why(error)}") from None
+        finally:
+            cut.cancel()
+            connection.close()
+        if len(body) > MAX_ANSWER:
+            raise BadRecord(f"the schema registry's answer is longer than {MAX_ANSWER} bytes")
+        return response.status, body
+
+    def _connection(self) -> http.client.HTTPConnection:
+        timeout = self._total_s / 2
+        if not self._tls:
+            return http.client.HTTPConnection(self._host, self._port, timeout=timeout)
+        ca = None if self._settings.ca is None else str(self._settings.ca)
+        try:
+            context = ssl.create_default_context(cafile=ca)
+        except OSError as error:
+            raise SettingsError(f"event_log.schema_registry.ca cannot be used: {error.strerror}") from None
+        return http.client.HTTPSConnection(self._host, self._port, timeout=timeout, context=context)
+
+    def _headers(self) -> dict[str, str]:
+        headers = {"Accept": "application/vnd.schemaregistry.v1+json, application/json"}
+        if self._settings.user is not None:
+            secret = self._settings.password.get_secret_value() if self._settings.password else ""
+            pair = base64.b64encode(f"{self._settings.user}:{secret}".encode()).decode()
+            headers["Authorization"] = f"Basic {pair}"
+        return headers
+
+
+def _shut(connection: http.client.HTTPConnection) -> None:
+    """Wake up whoever waits on the socket: closing it would not."""
+    sock: Any = connection.sock
+    if sock is not None:
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+
+
+def _why(error: BaseException) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    text = getattr(error, "strerror", None)
+    return text if isinstance(text, str) else type(error).__name__
+
+
+def _error_code(body: bytes) -> int:
+    try:
+        code = json.loads(body).get("error_code")
+    except (ValueError, AttributeError, RecursionError):
+        return 0
+    return code if type(code) is int else 0

@@ -1,0 +1,209 @@
+"""What was read and decoded since the last flush, and the flush it becomes.
+
+No I/O of its own: streams bring readings, decoders decode (and may ask the schema registry), `consumer.ledger` stores.
+Every place knows two offsets: where the ledger stands (`stored`) and where reading stands (`reached`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from consumer.formats.contract import Decoder
+from consumer.segments import Segment, fold_batches
+from consumer.streams.contract import Place, Reading
+from schemas.errors import FloodError
+from schemas.events import EventBatch, RawBatch, Unreadable
+from schemas.keys import KeyType
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """One partition's position, from what the ledger must hold now to what it is to hold."""
+
+    topic: str
+    partition: int
+    topic_id: str | None
+    expected: int
+    next: int
+    leader_epoch: int | None = None
+    event_us: int | None = None
+    anchor_offset: int | None = None
+    anchor_hash: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hole:
+    """Offsets nobody read: [from_offset, to_offset), open-ended where nobody can say how many."""
+
+    topic: str
+    partition: int
+    kind: str
+    from_offset: int
+    to_offset: int | None
+    from_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flush:
+    """One transaction of the ledger."""
+
+    moves: tuple[Move, ...]
+    segments: tuple[Segment, ...] = ()
+    unreadable: tuple[Unreadable, ...] = ()
+    holes: tuple[Hole, ...] = ()
+    records: int = 0
+    ignored: int = 0
+
+    @property
+    def next_offsets(self) -> dict[Place, int]:
+        return {(m.topic, m.partition): m.next for m in self.moves}
+
+
+@dataclass(slots=True)
+class _At:
+    """One place since the last flush."""
+
+    stored: int
+    reached: int
+    topic_id: str | None
+    epoch: int | None = None
+    event_us: int | None = None  # the newest the ledger knew when we began, and since
+    anchor: tuple[int, bytes | None] | None = None
+
+
+@dataclass(slots=True)
+class Intake:
+    """Collects readings of the places it was told to; all others, and offsets already read, are passed over."""
+
+    decoders: Mapping[str, Decoder]
+    key_types: Mapping[str, KeyType]
+    limit: int  #: quarantined records at most
+    records: int = 0
+    _at: dict[Place, _At] = field(default_factory=dict)
+    _batches: dict[str, list[EventBatch]] = field(default_factory=dict)
+    _unreadable: list[Unreadable] = field(default_factory=list)
+    _holes: list[Hole] = field(default_factory=list)
+    _ignored: int = 0
+
+    def begin(self, at: Mapping[Place, int], topic_ids: Mapping[str, str | None], event_us: Mapping[Place, int | None]) -> None:
+        """Forget everything, and go on from where the ledger stands."""
+        self._at = {
+            place: _At(offset, offset, topic_ids.get(place[0]), event_us=event_us.get(place)) for place, offset in at.items()
+        }
+        self._clear()
+
+    def _clear(self) -> None:
+        self.records, self._ignored = 0, 0
+        self._batches, self._unreadable, self._holes = {}, [], []
+
+    def reached(self) -> dict[Place, int]:
+        return {place: at.reached for place, at in self._at.items()}
+
+    def take(self, reading: Reading) -> None:
+        """Decode. Raises UnavailableError where the schema registry is away; the intake is then to be begun anew."""
+        for place in reading.corrupt:
+            if (at := self._at.get(place)) is not None:
+                # Where in this reading the batch was passed over, and how long it was, nobody tells: open-ended, from
+                # before anything of this reading on, so that it cannot lie outside of the hole.
+                self._holes.append(_corrupt(place, at))
+        for raw in reading.batches:
+            self._take(raw)
+        for place, end in reading.ends.items():
+            if (at := self._at.get(place)) is not None and end > at.reached:
+                at.reached = end  # only control records and aborted ones lie between
+        for place, epoch in reading.epochs.items():
+            if (at := self._at.get(place)) is not None:
+                at.epoch = epoch
+
+    def _take(self, raw: RawBatch) -> None:
+        place = (raw.topic, raw.partition)
+        at = self._at.get(place)
+        if at is None or int(raw.offsets[-1]) < at.reached:
+            return
+        if int(raw.offsets[0]) < at.reached:
+            raw = _from(raw, at.reached)
+        decoded = self.decoders[raw.topic].decode(raw)
+        for batch in decoded.batches:
+            if len(batch):
+                self._batches.setdefault(batch.data_type, []).append(batch)
+        if decoded.unreadable:
+            self._unreadable.extend(decoded.unreadable)
+            if len(self._unreadable) > self.limit:
+                raise flooded(raw.topic, self.limit)
+        self._ignored += decoded.ignored
+        self.records += len(raw)
+        at.reached = int(raw.offsets[-1]) + 1
+        at.anchor = (int(raw.offsets[-1]), raw.values[-1])
+
+    @property
+    def dirty(self) -> bool:
+        return bool(self._holes) or any(at.reached != at.stored for at in self._at.values())
+
+    def flush(self) -> Flush:
+        """Everything since the last flush; `settle` is told once it is stored."""
+        segments = tuple(fold_batches(self.key_types[name], batches) for name, batches in self._batches.items())
+        for segment in segments:
+            for place, newest in segment.newest.items():
+                at = self._at[place]
+                at.event_us = newest if at.event_us is None else max(at.event_us, newest)
+        return Flush(
+            moves=tuple(_move(place, at) for place, at in sorted(self._at.items()) if at.reached != at.stored),
+            segments=segments,
+            unreadable=tuple(self._unreadable),
+            holes=tuple(self._holes),
+            records=self.records,
+            ignored=self._ignored,
+        )
+
+    def settle(self, flush: Flush) -> None:
+        """The flush is stored: the ledger now stands where it says."""
+        for place, offset in flush.next_offsets.items():
+            at = self._at[place]
+            at.stored, at.anchor = offset, None
+        self._clear()
+
+
+def flooded(topic: str, limit: int) -> FloodError:
+    return FloodError(
+        f"more than {limit} records cannot be read, the last of them in topic {topic!r}; the ledger is as it was",
+        hint="is 'format' right for this topic? See `fencepost quarantine list`; 'quarantine.limit' is the number allowed",
+    )
+
+
+def anchor_hash(value: bytes | None) -> str:
+    """Tells one record from another; a tombstone is no empty value."""
+    return hashlib.sha256(b"\0" if value is None else b"\1" + value).hexdigest()[:32]
+
+
+def _corrupt(place: Place, at: _At) -> Hole:
+    return Hole(topic=place[0], partition=place[1], kind="corrupt", from_offset=at.reached, to_offset=None, from_us=at.event_us)
+
+
+def _move(place: Place, at: _At) -> Move:
+    offset, digest = (at.anchor[0], anchor_hash(at.anchor[1])) if at.anchor else (None, None)
+    return Move(
+        topic=place[0],
+        partition=place[1],
+        topic_id=at.topic_id,
+        expected=at.stored,
+        next=at.reached,
+        leader_epoch=at.epoch,
+        event_us=at.event_us,
+        anchor_offset=offset,
+        anchor_hash=digest,
+    )
+
+
+def _from(raw: RawBatch, offset: int) -> RawBatch:
+    low = int(np.searchsorted(raw.offsets, offset))
+    return RawBatch(
+        topic=raw.topic,
+        partition=raw.partition,
+        offsets=raw.offsets[low:],
+        values=raw.values[low:],
+        timestamps=None if raw.timestamps is None else raw.timestamps[low:],
+    )

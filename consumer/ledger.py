@@ -1,0 +1,202 @@
+"""Store a flush: positions by compare-and-set, segments, holes and quarantine in ONE transaction.
+
+Knows nothing of streams. A position that is not where we left it raises PositionMoved before anything is written, and the
+caller throws the whole flush away: a zombie's write never lands, not even half of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from consumer.intake import Flush, Hole, Move, flooded
+from consumer.segments import Segment
+from databases.ledger import Ledger
+from schemas import ledger as tables
+from schemas.announced import Announced
+from schemas.errors import PositionMoved
+from schemas.events import Unreadable
+from schemas.keys import ByteKeys, IntKeys, KeySet, KeyType
+from schemas.ledger import BYTE_CHUNK, CHUNK, Settled
+
+position, segment, segment_keys = tables.position, tables.segment, tables.segment_keys
+
+
+def store(ledger: Ledger, incarnation: int, flush: Flush, key_types: Mapping[str, KeyType], *, limit: int) -> None:
+    """One flush, one transaction. Raises PositionMoved or FloodError with the ledger as it was."""
+    with ledger.begin("store what was read") as db:
+        move_positions(db, incarnation, flush.moves)
+        record_holes(db, incarnation, flush.holes)
+        _set_aside(db, incarnation, flush.unreadable, limit)
+        # Locks are taken in one order everywhere, positions first, then data types by name: no two trackers deadlock.
+        for part in sorted(flush.segments, key=lambda s: s.data_type):
+            append(db, incarnation, part, key_types[part.data_type], ledger.schema)
+
+
+def move_positions(db: sa.Connection, incarnation: int, moves: tuple[Move, ...]) -> None:
+    """Compare and set. A topic id must still be the one we read from, unless one side never knew it."""
+    if not moves:
+        return
+    wanted = {(m.topic, m.partition): m for m in moves}
+    places = sa.tuple_(position.c.topic, position.c.partition).in_(list(wanted))
+    rows = db.execute(
+        sa.select(position.c.topic, position.c.partition, position.c.next_offset, position.c.topic_id)
+        .where(position.c.incarnation == incarnation, places)
+        .order_by(position.c.topic, position.c.partition)
+        .with_for_update()
+    ).all()
+    for topic, partition, next_offset, topic_id in rows:
+        move = wanted.pop((topic, partition))
+        if next_offset != move.expected or (topic_id and move.topic_id and topic_id != move.topic_id):
+            raise PositionMoved(
+                f"another tracker moved {topic}[{partition}]: the ledger stands at {next_offset}, we left it at {move.expected}"
+            )
+    if wanted:
+        topic, partition = next(iter(wanted))
+        raise PositionMoved(f"the ledger has no position for {topic}[{partition}] in this log any more")
+    db.execute(_MOVE, [_values(incarnation, m) for m in moves])
+
+
+_MOVE = (
+    sa.update(position)
+    .where(
+        position.c.incarnation == sa.bindparam("i"),
+        position.c.topic == sa.bindparam("t"),
+        position.c.partition == sa.bindparam("p"),
+        position.c.next_offset == sa.bindparam("expected"),
+    )
+    .values(
+        next_offset=sa.bindparam("next"),
+        leader_epoch=sa.func.coalesce(sa.bindparam("epoch", type_=sa.Integer), position.c.leader_epoch),
+        event_us=sa.func.coalesce(sa.bindparam("us", type_=sa.BigInteger), position.c.event_us),
+        anchor_offset=sa.func.coalesce(sa.bindparam("anchor", type_=sa.BigInteger), position.c.anchor_offset),
+        anchor_hash=sa.func.coalesce(sa.bindparam("hash", type_=sa.Text), position.c.anchor_hash),
+        at=sa.func.clock_timestamp(),
+    )
+)
+
+
+def _values(incarnation: int, m: Move) -> dict[str, Any]:
+    return {
+        "i": incarnation, "t": m.topic, "p": m.partition, "expected": m.expected, "next": m.next,
+        "epoch": m.leader_epoch, "us": m.event_us, "anchor": m.anchor_offset, "hash": m.anchor_hash,
+    }  # fmt: skip
+
+
+def record_holes(db: sa.Connection, incarnation: int, holes: tuple[Hole, ...] | list[Hole]) -> None:
+    """A hole spans the time from the last event read before it to its discovery, which is now."""
+    for h in holes:
+        now_us = sa.cast(sa.func.extract("epoch", sa.func.clock_timestamp()) * 1_000_000, sa.BigInteger)
+        db.execute(
+            sa.insert(tables.hole).values(
+                incarnation=incarnation,
+                topic=h.topic,
+                partition=h.partition,
+                from_offset=h.from_offset,
+                to_offset=h.to_offset,
+                kind=h.kind,
+                from_us=h.from_us,
+                to_us=now_us,
+            )
+        )
+
+
+def _set_aside(db: sa.Connection, incarnation: int, records: tuple[Unreadable, ...], limit: int) -> None:
+    if not records:
+        return
+    open_ones = sa.select(sa.func.count()).where(tables.quarantine.c.state == Settled.OPEN)
+    if db.execute(open_ones).scalar_one() + len(records) > limit:
+        raise flooded(records[-1].topic, limit)
+    db.execute(
+        sa.insert(tables.quarantine),
+        [
+            {
+                "incarnation": incarnation, "topic": r.topic, "partition": r.partition, "offset": r.offset,
+                "reason": r.reason.replace("\0", "�"), "value": r.value, "size": r.size,
+            }
+            for r in records
+        ],
+    )  # fmt: skip
+
+
+# -- segments ---------------------------------------------------------------------------------------------------------
+
+
+def append(db: sa.Connection, incarnation: int, part: Segment, key_type: KeyType, schema: str) -> int:
+    """Append one segment under the next number of its data type."""
+    number = next_number(db, incarnation, part.data_type, schema)
+    db.execute(
+        sa.insert(segment).values(
+            incarnation=incarnation,
+            data_type=part.data_type,
+            first_number=number,
+            last_number=number,
+            events=part.events,
+            first_us=part.said.first_us,
+            last_us=part.said.last_us,
+            offsets={t: {str(p): list(span) for p, span in ps.items()} for t, ps in part.offsets.items()},
+        )
+    )
+    write_keys(db, incarnation, part.data_type, number, part.said, key_type)
+    _cover(db, incarnation, part)
+    return number
+
+
+def next_number(db: sa.Connection, incarnation: int, data_type: str, schema: str) -> int:
+    """The next number, without a gap: the lock lasts until this transaction ends, so nobody else draws the same."""
+    lock_type(db, data_type, schema)
+    last = sa.select(sa.func.max(segment.c.last_number)).where(
+        segment.c.incarnation == incarnation, segment.c.data_type == data_type
+    )
+    return int(db.execute(last).scalar_one() or 0) + 1
+
+
+def lock_type(db: sa.Connection, data_type: str, schema: str) -> None:
+    db.execute(sa.select(sa.func.pg_advisory_xact_lock(lock_number("segment", schema, data_type))))
+
+
+def lock_number(*words: str) -> int:
+    return int.from_bytes(hashlib.sha256("\0".join(words).encode()).digest()[:8], "big", signed=True)
+
+
+def write_keys(db: sa.Connection, incarnation: int, data_type: str, number: int, said: Announced, key_type: KeyType) -> None:
+    rows = [
+        {
+            "incarnation": incarnation, "data_type": data_type, "first_number": number, "said": str(word), "chunk": i,
+            "low": key_type.bound(chunk.min()), "high": key_type.bound(chunk.max()), "count": len(chunk),
+            "keys": chunk.serialize(),
+        }
+        for word, keys in said.sets().items()
+        for i, chunk in enumerate(chunks(keys))
+    ]  # fmt: skip
+    if rows:
+        db.execute(sa.insert(segment_keys), rows)
+
+
+def chunks(keys: KeySet) -> Iterator[KeySet]:
+    """Cut by rank, so that a slice of the key range reads only its own rows."""
+    size = CHUNK if isinstance(keys, IntKeys) else BYTE_CHUNK
+    if len(keys) <= size:
+        if len(keys):
+            yield keys
+        return
+    column = keys.column()
+    of = IntKeys.of if isinstance(keys, IntKeys) else ByteKeys.of
+    for low in range(0, len(column), size):
+        yield of(column[low : low + size])
+
+
+def _cover(db: sa.Connection, incarnation: int, part: Segment) -> None:
+    """Where coverage begins: the first event ever read of each partition stays, all later ones change nothing."""
+    rows = [
+        {
+            "incarnation": incarnation, "data_type": part.data_type, "topic": topic, "partition": partition,
+            "first_offset": offset, "first_us": first_us,
+        }
+        for (topic, partition), (offset, first_us) in sorted(part.firsts.items())
+    ]  # fmt: skip
+    db.execute(insert(tables.coverage).on_conflict_do_nothing(), rows)

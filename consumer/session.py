@@ -1,0 +1,136 @@
+"""Stream, decoders, intake and ledger put together: attach, read, flush. Whether and when is the caller's business.
+
+Two callers: `consumer.tracker` shares partitions through the consumer group, `consumer.catch_up` takes them all.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from consumer import merge
+from consumer.attach import Attached, attach
+from consumer.formats.contract import Decoder
+from consumer.intake import Flush, Intake
+from consumer.ledger import store
+from consumer.routes import opened_decoders, topics_of
+from consumer.streams.contract import EventStream, Place, Reading, StreamFactory
+from databases.ledger import Ledger
+from schemas.errors import FencepostError
+from schemas.keys import KeyType
+from schemas.settings import Settings
+
+log = logging.getLogger("fencepost.tracker")
+
+#: Few enough that their columns stay in the processor's cache, and that Python's cycle collector has little to walk.
+READ_RECORDS = 4000
+READ_TIMEOUT_S = 0.1
+#: So many flushes between two looks at what can be merged.
+TIDY_EVERY = 48
+
+
+@dataclass(slots=True, kw_only=True)
+class Session:
+    """Everything open, for some topics."""
+
+    settings: Settings
+    ledger: Ledger
+    key_types: Mapping[str, KeyType]
+    stream: EventStream
+    topics: Sequence[str]
+    intake: Intake
+    on_flush: Callable[[Flush], None] | None = None
+    attached: Attached | None = None
+    records: int = 0  #: stored so far
+    flushes: int = 0
+    _flushed_at: float = field(default_factory=time.monotonic)
+
+    def attach(self, places: Collection[Place] | None = None, broken: Mapping[Place, str] | None = None) -> Attached:
+        """Drop what is not stored, hold positions against the log, and stand where the ledger stands."""
+        self.intake.begin({}, {}, {})
+        self.attached = found = attach(self.ledger, self.stream, self.topics, places, broken=broken)
+        self.intake.begin(found.at, found.shape.topic_ids, found.event_us)
+        self._flushed_at = time.monotonic()
+        return found
+
+    def start(self) -> None:
+        """Let records flow from where `attach` stood us."""
+        assert self.attached is not None
+        self.stream.assign(self.attached.at, self.attached.epochs)
+
+    def read(self, timeout_s: float = READ_TIMEOUT_S, limit: int = READ_RECORDS) -> Reading:
+        """Read once and decode. Reports of `broken` and `granted` are the caller's to act on."""
+        reading = self.stream.read(min(limit, READ_RECORDS), timeout_s)
+        if reading.granted is None:
+            self.intake.take(reading)
+        return reading
+
+    @property
+    def due(self) -> bool:
+        tracker = self.settings.tracker
+        if self.intake.records >= tracker.flush_records:
+            return True
+        return time.monotonic() - self._flushed_at >= tracker.flush_every.total_seconds() and self.intake.dirty
+
+    def flush(self) -> None:
+        """Store, then commit. Raises PositionMoved, with nothing stored; the intake is then to be attached anew."""
+        self._flushed_at = time.monotonic()
+        if not self.intake.dirty:
+            return
+        assert self.attached is not None
+        flush = self.intake.flush()
+        store(self.ledger, self.attached.incarnation, flush, self.key_types, limit=self.settings.quarantine.limit)
+        # The ledger holds it: only now may dashboards hear of it. A crash in between repeats nothing, for reading
+        # starts at the ledger's positions; the other order would tell of records that nobody stored.
+        self.intake.settle(flush)
+        self.stream.commit(flush.next_offsets)
+        self.records += flush.records
+        self.flushes += 1
+        if self.on_flush is not None:
+            self.on_flush(flush)
+        if self.flushes % TIDY_EVERY == 0:
+            self.tidy()
+
+    def tidy(self) -> None:
+        """Merge and retire old segments. A failure costs room, never truth, so it is only told."""
+        assert self.attached is not None
+        try:
+            merge.tidy(self.ledger, self.attached.incarnation, self.key_types, self.settings.ledger.keep)
+        except FencepostError as error:
+            log.warning("segments were not merged", extra={"event": "merge_failed", "why": str(error)})
+
+
+@contextmanager
+def opened(
+    settings: Settings,
+    ledger: Ledger,
+    key_types: Mapping[str, KeyType],
+    names: Collection[str] = (),
+    *,
+    streams: StreamFactory | None = None,
+    decoders: Mapping[str, Decoder] | None = None,
+) -> Iterator[Session]:
+    """A session over the topics of these data types (all by default). Nothing is asked of the log yet."""
+    topics = topics_of(settings, names)
+    with opened_decoders(settings, key_types, topics, decoders) as decode:
+        stream = (streams or kafka(settings))([t for t, d in decode.items() if d.needs_timestamps])
+        try:
+            yield Session(
+                settings=settings,
+                ledger=ledger,
+                key_types=key_types,
+                stream=stream,
+                topics=topics,
+                intake=Intake(decoders=decode, key_types=key_types, limit=settings.quarantine.limit),
+            )
+        finally:
+            stream.close()
+
+
+def kafka(settings: Settings) -> StreamFactory:
+    from consumer.streams.kafka import KafkaStream  # late: commands that need no broker start faster
+
+    return lambda timestamps: KafkaStream(settings.event_log.kafka, timestamps)
