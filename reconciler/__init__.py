@@ -1,0 +1,1 @@
+"""Source × registry × ledger -> verdict -> backfill. Never imports the consumer."""

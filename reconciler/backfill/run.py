@@ -1,0 +1,299 @@
+"""Insert the planned keys, batch by batch, beside live writers.
+
+Per batch: ask the source which keys still have a row; insert those in one transaction that skips what is already there;
+journal it before the commit; after the commit ask the source again, and take back our own untouched rows whose source
+row is gone. Two databases cannot be checked and written at once; this order leaves a ghost only until the second look.
+The source is asked one batch ahead and one behind, in its own thread, so that the registry never waits for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import psycopg
+from psycopg import sql
+
+from databases.connect import renamed
+from databases.ledger import Ledger
+from reconciler.backfill import ghosts, journal, values
+from reconciler.backfill.batches import Batch, Mask, batches, key_values, unnested
+from reconciler.backfill.journal import Step
+from reconciler.backfill.plan import Job
+from reconciler.backfill.source import Look, Source
+from reconciler.backfill.standing import duplicates, standing
+from reconciler.backfill.writer import Writer
+from reconciler.lease import Held
+from reconciler.ports import Silent
+from schemas.errors import FencepostError, RefusedWrite
+from schemas.keys import Column, KeySet, KeyType
+from schemas.settings import BackfillSettings
+
+Open = Callable[[], psycopg.Connection[Any]]
+Progress = Callable[[int, int | None], None]
+SILENT: Progress = Silent().advance
+#: Batches whose second look is journalled together. After a crash at most so many are looked at once more.
+_TOGETHER = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """What became of one data type's keys: each is in `inserted`, `vanished` or `already`."""
+
+    inserted: KeySet
+    vanished: KeySet  #: the source row was gone, or out of scope, right before the insert
+    already: KeySet  #: something stood in the way: a row of that key, or one that another unique index conflicts with
+    taken_back: KeySet  #: inserted, and removed again, for the source row went meanwhile
+    duplicates: int  #: keys that stand in more than one row; only looked for without a unique index
+
+    @property
+    def backfilled(self) -> int:
+        return len(self.inserted) - len(self.taken_back)
+
+
+@dataclass(slots=True)
+class Tally:
+    """A `Done` in the making."""
+
+    key_type: KeyType
+    columns: dict[str, list[Column]] = field(default_factory=dict)
+    duplicates: int = 0
+
+    def add(self, name: str, batch: Batch, mask: Mask) -> None:
+        if mask.any():
+            self.columns.setdefault(name, []).append(batch.column[mask])
+
+    def done(self) -> Done:
+        return Done(
+            inserted=self.keys("inserted"),
+            vanished=self.keys("vanished"),
+            already=self.keys("already"),
+            taken_back=self.keys("taken_back"),
+            duplicates=self.duplicates,
+        )
+
+    def keys(self, name: str) -> KeySet:
+        columns = self.columns.get(name)
+        return self.key_type.keys(np.concatenate(columns)) if columns else self.key_type.empty()
+
+
+class Pace:
+    """Holds rows to so many a second, by a clock that never steps back."""
+
+    def __init__(
+        self, rate: int | None, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        self.rate, self._clock, self._sleep = rate, clock, sleep
+        self._free_at = clock()
+
+    def batch(self, size: int) -> int:
+        """A batch is never more than a second's worth."""
+        return size if self.rate is None else min(size, self.rate)
+
+    def spend(self, rows: int) -> None:
+        """So many rows are about to be written: wait for their turn."""
+        if self.rate is None:
+            return
+        now = self._clock()
+        if now < self._free_at:
+            self._sleep(self._free_at - now)
+        self._free_at = max(now, self._free_at) + rows / self.rate
+
+
+def backfill(
+    settings: BackfillSettings,
+    ledger: Ledger,
+    run: str,
+    jobs: Sequence[Job],
+    *,
+    source: Open,
+    registry: Open,
+    lease: Held,
+    progress: Progress = SILENT,
+    pace: Pace | None = None,
+) -> dict[str, Done]:
+    """Insert the jobs' keys, and account for each. What cannot work is refused before the first row of any job.
+
+    Raises RefusedWrite, CatalogError or UnavailableError; what was committed until then is in the journal, and
+    `finish_unfinished` of the next run completes it.
+    """
+    jobs = [job for job in jobs if len(job.keys)]
+    for job in jobs:
+        guarded(job)
+    total, before = sum(len(job.keys) for job in jobs), 0
+    out: dict[str, Done] = {}
+    with opened(ledger, lease, source, registry) as (writer, asked):
+        rows = [values.row(asked.connection, writer.registry, job) for job in jobs]
+        for job, row in zip(jobs, rows, strict=True):
+            filler = Filler(writer, asked, run, job, row)
+
+            def told(done: int, before: int = before) -> None:
+                progress(before + done, total)
+
+            out[job.name] = filler.fill(settings.batch, pace or Pace(settings.rate), told)
+            before += len(job.keys)
+    return out
+
+
+def guarded(job: Job) -> None:
+    """Without a unique index a live applier and we would both insert. Raises RefusedWrite."""
+    declared = job.data_type.registry
+    if not job.unique and not declared.appliers_stopped:
+        key = ", ".join(job.registry.key)
+        raise RefusedWrite(
+            f"{job.name}: no valid unique index on exactly ({key}) of {job.registry.qualified}: beside live appliers"
+            " a backfill could insert rows twice",
+            hint=f"CREATE UNIQUE INDEX CONCURRENTLY ON {job.registry.qualified} ({key}); or stop the appliers and say so:"
+            " registry.appliers_stopped: true",
+        )
+
+
+@contextlib.contextmanager
+def opened(ledger: Ledger, lease: Held, source: Open, registry: Open) -> Iterator[tuple[Writer, Source]]:
+    """Both sides, each on a connection of its own."""
+    with contextlib.ExitStack() as stack:
+        reading = stack.enter_context(contextlib.closing(source()))
+        writing = stack.enter_context(contextlib.closing(registry()))
+        writer = stack.enter_context(contextlib.closing(Writer(ledger, lease, writing)))
+        yield writer, stack.enter_context(Source(reading))
+
+
+class Filler:
+    """One job at work."""
+
+    def __init__(self, writer: Writer, source: Source, run: str, job: Job, row: values.Row) -> None:
+        self.writer, self.source, self.run, self.job, self.row = writer, source, run, job, row
+        self.tally = Tally(job.key_type)
+        self.target = journal.target(writer.server, job.registry)
+        plain, careful = (
+            values.statement(
+                job,
+                row,
+                held=writer.lease(),
+                keys=unnested(job.registry.kinds, *row.arrays),
+                key=key_values(job.registry.kinds),
+                careful=careful,
+            )
+            for careful in (False, True)
+        )
+        self._plain, self._stepping_over = plain, careful
+        self._careful = False
+        self._looked_again: list[int] = []
+
+    def fill(self, size: int, pace: Pace, told: Callable[[int], None]) -> Done:
+        job, done = self.job, 0
+        with renamed("read the backfill's journal"):
+            first = self.writer.journal.next_batch(self.run, job.name)
+        parts = batches(job.keys, job.key_type, job.registry.kinds, size=pace.batch(size), first=first)
+        # With a rate the batches are far apart: then a look one batch ahead would be an old one.
+        ahead = self._ahead(parts) if pace.rate is None else ((part, None) for part in parts)
+        again: deque[tuple[Batch, int, Future[Look]]] = deque()
+        try:
+            for batch, asked in ahead:
+                if asked is None:
+                    pace.spend(len(batch))
+                    asked = self._ask(batch)
+                inserted, xid = self._write(batch, asked.result())
+                if len(inserted):
+                    again.append((inserted, xid, self.source.look(job.data_type, job.source, inserted)))
+                while again and again[0][2].done():
+                    self._look_again(*again.popleft())
+                done += len(batch)
+                told(done)
+            while again:
+                self._look_again(*again.popleft())
+            self._settle()
+        except FencepostError:
+            self._save(again)
+            raise
+        return self.tally.done()
+
+    def _ask(self, batch: Batch) -> Future[Look]:
+        return self.source.look(self.job.data_type, self.job.source, batch, self.row.from_source)
+
+    def _ahead(self, parts: Iterator[Batch]) -> Iterator[tuple[Batch, Future[Look]]]:
+        waiting: tuple[Batch, Future[Look]] | None = None
+        for part in parts:
+            following = (part, self._ask(part))
+            if waiting:
+                yield waiting
+            waiting = following
+        if waiting:
+            yield waiting
+
+    def _write(self, batch: Batch, look: Look) -> tuple[Batch, int]:
+        """Insert what is there; the rows that are ours now, and the transaction they came with."""
+        job, writer = self.job, self.writer
+        self.tally.add("vanished", batch, ~look.there)
+        wanted = batch.chosen(look.there)
+        if not len(wanted):
+            return wanted, 0
+        what = f"insert {len(wanted)} rows into {job.registry.qualified}"
+        mask, xid, twice = writer.transaction(
+            what, job.registry.qualified, lambda: self._insert_rows(wanted, look.values), self._collided
+        )
+        self.tally.duplicates += twice
+        self.tally.add("inserted", wanted, mask)
+        self.tally.add("already", wanted, ~mask)
+        return wanted.chosen(mask), xid
+
+    def _collided(self) -> bool:
+        """Somebody registered one of our keys meanwhile: from now on step over such rows."""
+        before, self._careful = self._careful, True
+        return not before
+
+    def _insert_rows(self, wanted: Batch, found: list[list[str | None]]) -> tuple[Mask, int, int]:
+        """Inside a transaction: which rows are ours, its id, and how many keys now stand in several rows."""
+        job, writer = self.job, self.writer
+        if not job.unique:
+            lock = sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE")
+            writer.registry.execute(lock.format(sql.Identifier(job.registry.schema, job.registry.name)))
+        statement = self._stepping_over if self._careful else self._plain
+        rows = writer.registry.execute(statement, [*wanted.arrays(), *found]).rowcount
+        writer.wrote(rows)
+        xid = writer.xid()
+        mask = np.ones(len(wanted), np.bool_)
+        if rows != len(wanted):
+            mask = standing(writer.registry, job.registry, wanted, ghosts.inserted_by(xid))
+        twice = 0 if job.unique else duplicates(writer.registry, job.registry, wanted)
+        if mask.any():
+            writer.journal.write(
+                run=self.run,
+                data_type=job.name,
+                step=Step.INSERTED if writer.inside else Step.PLANNED,
+                target=self.target,
+                xid=xid,
+                planned=wanted,
+                inserted=wanted.chosen(mask),
+            )
+        return mask, xid, twice
+
+    def _look_again(self, inserted: Batch, xid: int, look: Future[Look]) -> None:
+        gone = ~look.result().there
+        if gone.any():
+            ghost = inserted.chosen(gone)
+            taken = ghosts.take_back(self.writer, self.job.registry, self.run, self.job.name, ghost, xid)
+            self.tally.add("taken_back", ghost, taken)
+            return
+        self._looked_again.append(inserted.number)
+        if len(self._looked_again) >= _TOGETHER:
+            self._settle()
+
+    def _settle(self) -> None:
+        if self._looked_again:
+            with renamed("write the backfill's journal"):
+                self.writer.journal.move(self.run, self.job.name, self._looked_again, Step.REREAD)
+            self._looked_again = []
+
+    def _save(self, again: deque[tuple[Batch, int, Future[Look]]]) -> None:
+        """On the way out: what was committed is still held against the source, as far as that works."""
+        with contextlib.suppress(FencepostError):
+            while again:
+                self._look_again(*again.popleft())
+            self._settle()

@@ -1,0 +1,60 @@
+"""Ask the source about batches, in a thread of its own, so that the registry need not wait.
+
+Each question is one statement under a snapshot of its own: what the source holds now. The scope's condition is part of
+it: a row that left the scope is as good as gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import psycopg
+
+from databases.connect import renamed
+from reconciler.backfill.batches import Batch, Mask
+from reconciler.backfill.standing import prepared, standing, values
+from reconciler.probe import Table, condition
+from schemas.data_types import DataType
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What the source said of a batch."""
+
+    there: Mask
+    values: list[list[str | None]]  #: per column asked for, of the rows that are there
+
+
+class Source:
+    """One connection to the source. Enter it; questions are answered in the order they were asked."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self.connection = prepared(connection)
+        connection.autocommit = True  # else all questions would be answered from the first one's time
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="source")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._thread.shutdown(wait=True, cancel_futures=True)
+
+    def look(self, data_type: DataType, table: Table, batch: Batch, columns: tuple[str, ...] = ()) -> Future[Look]:
+        """Which of these keys have a row now, and what it holds."""
+        where = condition(data_type.source.scope)
+
+        def ask() -> Look:
+            with renamed(f"read {table.qualified} again"):
+                if columns:
+                    there, found = values(self.connection, table, batch, columns, where)
+                    return Look(there=there, values=found)
+                return Look(there=standing(self.connection, table, batch, where), values=[])
+
+        return self._in_thread(ask)
+
+    def _in_thread(self, ask: Callable[[], Look]) -> Future[Look]:
+        return self._thread.submit(ask)

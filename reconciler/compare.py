@@ -1,0 +1,180 @@
+"""Compare one data type over two snapshots, in bounded memory; only what differs is kept.
+
+The sets themselves come from `reconciler.probe` span by span; the windowed strategies cut what is read.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass, field
+
+from reconciler import probe
+from reconciler.announced import AnnouncedReader, Heard
+from reconciler.ports import Say
+from reconciler.probe import Reader, Side
+from reconciler.probe.reader import Plan as Plans
+from reconciler.probe.tables import not_null
+from reconciler.proofs.shown import Needles
+from reconciler.scene import Subject
+from reconciler.snapshot import Snapshot
+from reconciler.window import Plan
+from schemas.keys import Key, KeySet
+
+#: So many of the newest announced creations are looked for in the source.
+NEWEST = 1000
+
+
+@dataclass(slots=True)
+class Differences:
+    """One data type's compare: counts of S, S∩E and S∩R, and the keys that differ."""
+
+    rows: int
+    announced: int
+    registered: int
+    recent: int  #: source rows announced by segments that reach into the window
+    announced_only: int
+    missing: KeySet  #: S − R
+    unheard: KeySet  #: (S ∩ R) − E
+    needles: Needles = field(default_factory=Needles)
+    spans: list[probe.Range] = field(default_factory=list)  #: the ranges that were compared, where it went by range
+
+
+class _Heard:
+    """What was announced in each span, kept from the guess until the span is judged."""
+
+    def __init__(self, reader: AnnouncedReader) -> None:
+        self.reader = reader
+        self.spans: dict[probe.Span, Heard] = {}
+
+    def __call__(self, span: probe.Span) -> KeySet:
+        heard = self.reader.span(span)
+        self.spans[span] = heard
+        return heard.credited | heard.words.unsure
+
+    def pop(self, span: probe.Span) -> Heard:
+        return self.spans.pop(span)
+
+
+def compare(
+    subject: Subject, source: Snapshot, registry: Snapshot, reader: AnnouncedReader, plan: Plan, say: Say
+) -> Differences:
+    """The differences within the plan's reach. Raises UnavailableError where a table cannot be read to its end."""
+    if plan.strategy == "created_at_index":
+        found = _indexed(subject, source, registry, reader, plan)
+    else:
+        low: Key | None = None
+        if plan.strategy == "key_bisect":
+            assert plan.since_us is not None
+            low = probe.key_bisect(Reader(source.first, subject.source.table), plan.since_us)
+        if plan.strategy == "key_bisect" and low is None:  # no row is dated in the window, says the operator's `monotonic`
+            found = nothing(subject)
+            _direct_needle(found, subject, source, window=True)
+        else:
+            found = _by_spans(subject, source, registry, reader, low, say)
+    newest = reader.newest(NEWEST)
+    found.needles.newest = len(newest)
+    if len(newest):
+        present = probe.present(Reader(source.first, subject.source.table), newest)
+        found.needles.newest_found = len(present)
+    return found
+
+
+def _by_spans(
+    subject: Subject, source: Snapshot, registry: Snapshot, reader: AnnouncedReader, low: Key | None, say: Say
+) -> Differences:
+    total = nothing(subject)
+    heard_of = _Heard(reader)
+    parts = probe.compare(
+        Side(table=subject.source.table, connections=source.connections, where=subject.scope),
+        Side(table=subject.registry.table, connections=registry.connections, where=subject.accepted),
+        subject.key_type,
+        heard_of,
+        low=low,
+    )
+    with closing(parts):  # type: ignore[type-var]
+        for part in parts:
+            heard = heard_of.pop(part.span)
+            _add(total, part.source, part.registry, heard)
+            total.needles.pushed += part.needles
+            if isinstance(part.span, probe.Range):
+                total.spans.append(part.span)
+            say.advance(total.rows, None)
+    _direct_needle(total, subject, source, window=low is not None)
+    return total
+
+
+def _add(total: Differences, s: KeySet, r: KeySet, heard: Heard) -> None:
+    """Few keys differ, so what is counted are the differences: each is one pass over two sets, the rest is nearly free."""
+    credited = heard.credited
+    unregistered, unannounced = s - r, s - credited
+    announced = len(s) - len(unannounced)
+    total.rows += len(s)
+    total.registered += len(s) - len(unregistered)
+    total.announced += announced
+    total.recent += announced if heard.recent is credited else len((s - unannounced) & heard.recent)
+    if announced != len(credited):
+        total.announced_only += len(credited - s - r)
+    if len(unregistered):
+        total.missing = total.missing | unregistered
+    unheard = (unannounced & r) - heard.words.unsure
+    if len(unheard):
+        total.unheard = total.unheard | unheard
+
+
+def nothing(subject: Subject) -> Differences:
+    """No differences seen yet."""
+    empty = subject.key_type.empty()
+    return Differences(rows=0, announced=0, registered=0, recent=0, announced_only=0, missing=empty, unheard=empty)
+
+
+def _direct_needle(total: Differences, subject: Subject, source: Snapshot, *, window: bool) -> None:
+    """Where the spans are read whole there is no guess to leave a needle out of: ask for one row another way.
+
+    A window without rows is fine where the table has some outside of it.
+    """
+    if total.needles.pushed:
+        return
+    reader = Reader(source.first, subject.source.table, subject.scope)
+    query = reader.sql(
+        "SELECT pg_catalog.count(*) FROM (SELECT FROM {table} WHERE {not_null}{where} LIMIT 1) AS x",
+        not_null=not_null(subject.source.table),
+    )
+    there = reader.row(query, plan=Plans.FREE)[0] == 1
+    if there and window and not total.rows:
+        total.needles.outside += 1
+    elif there or total.rows:
+        total.needles.pushed += 1
+        if not (there and total.rows):
+            total.needles.lost.append("a row read by another plan")
+
+
+def _indexed(subject: Subject, source: Snapshot, registry: Snapshot, reader: AnnouncedReader, plan: Plan) -> Differences:
+    """The window is a small part of the table: read it by its index on time, and look its keys up in the registry."""
+    assert plan.since_us is not None
+    total = nothing(subject)
+    s = probe.keys_since(Reader(source.first, subject.source.table, subject.scope), plan.since_us)
+    if len(s):
+        r = probe.present(Reader(registry.first, subject.registry.table, subject.accepted), s)
+        _add(total, s, r, reader.of(s))
+    _direct_needle(total, subject, source, window=True)
+    return total
+
+
+def surplus(subject: Subject, source: Snapshot, registry: Snapshot, reader: AnnouncedReader, say: Say) -> KeySet:
+    """R − S over the whole key range, whatever scope and state."""
+    out = subject.key_type.empty()
+    heard_of = _Heard(reader)
+    parts = probe.compare(
+        Side(table=subject.source.table, connections=source.connections),
+        Side(table=subject.registry.table, connections=registry.connections),
+        subject.key_type,
+        heard_of,
+    )
+    done = 0
+    with closing(parts):  # type: ignore[type-var]
+        for part in parts:
+            heard_of.pop(part.span)
+            done += len(part.registry)
+            out = out | (part.registry - part.source)
+            say.advance(done, None)
+    return out

@@ -1,0 +1,203 @@
+"""`fencepost cutover`: fence, compare, backfill, compare again, verdict.
+
+fence       every earlier writer has ended, the log is read past it
+compare     one snapshot a side; no youth: what is missing now is a gap
+backfill    planned, capped, under the lease; only where identity, snapshot and visibility were proved
+compare     again, in new snapshots; the verdict is dated by it
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+
+from databases.connect import renamed
+from databases.ledger import Ledger
+from reconciler import captain, fence, history, lease, orphans, proofs
+from reconciler.announced import AnnouncedReader
+from reconciler.coverage import Coverage
+from reconciler.examine import WAIT, Run, begin, type_outcomes
+from reconciler.examine import words as words_of
+from reconciler.look import Look, look
+from reconciler.outcome import Outcome, TypeOutcome
+from reconciler.ports import CatchUp, Locate, Say, Topics
+from reconciler.proofs import Claim, withheld
+from reconciler.repair import Order, carry_out, finish_earlier
+from reconciler.window import Since
+from schemas.errors import FencepostError
+from schemas.settings import Settings
+
+
+def run(
+    settings: Settings,
+    ledger: Ledger,
+    *,
+    names: Sequence[str] = (),
+    since: str | None = None,
+    deletes: bool = False,
+    dry_run: bool = False,
+    plan: str | None = None,
+    max_backfill: int | None = None,
+    wait: timedelta | None = None,
+    without_log: bool = False,
+    topics: Topics | None = None,
+    catch_up: CatchUp | None = None,
+    locate: Locate | None = None,
+    say: Say,
+) -> Outcome:
+    """Make the target whole, and say whether it is. Raises FencepostError where a side cannot be read, RefusedWrite
+    where the plan is not the one approved or another holds the lease."""
+    asked, order = Since.read(since), Order(dry_run=dry_run, plan=plan, max_backfill=max_backfill)
+    words = words_of(names, since, deletes=deletes)
+    mine = history.settings_hash(settings, words)
+    if not dry_run and (followed := captain.follow(ledger, mine, say)) is not None:
+        return followed
+    with begin(
+        settings,
+        ledger,
+        captain.KIND,
+        names,
+        asked=words,
+        since=asked,
+        deletes=deletes,
+        wait=wait,
+        without_log=without_log,
+        topics=topics,
+        catch_up=catch_up,
+        say=say,
+    ) as r:
+        if dry_run:
+            return _cut_over(r, asked, order, None, locate)
+        held = lease.acquire(ledger, r.id)
+        if isinstance(held, lease.Held):
+            with held:
+                return _cut_over(r, asked, order, held, locate)
+        r.stand_down(f"{held.described} was quicker; its report is ours")
+    followed = captain.follow(ledger, mine, say)
+    if followed is None:
+        raise FencepostError(f"the cutover at work, {held.described}, died", hint="run the cutover again")
+    return followed
+
+
+def _cut_over(r: Run, asked: Since, order: Order, held: lease.Held | None, locate: Locate | None) -> Outcome:
+    """The recipe itself, under the lease; without one it is a dry run."""
+    if held is not None:
+        finish_earlier(r, held)
+    _fence(r)
+    readers, coverages = r.logbook.readers(), r.logbook.coverages()
+    r.logbook.note(coverages)
+    whole = r.shown.deletes
+    first = look(r.scene, r.shown, readers, coverages, since=asked, say=r.say, whole=whole)
+    outcomes = type_outcomes(r, first.sights, readers, {}, locate)
+    r.notes.append(carry_out(r, outcomes, order, held, guarded=_guarded(r, outcomes)))
+    _again(r, outcomes, readers, coverages, asked)
+    if r.shown.deletes:
+        _deletes(r, outcomes, readers, locate)
+    return r.finish(proofs.judge(r.shown), outcomes)
+
+
+def _fence(r: Run) -> None:
+    """Wait for earlier writers, then for the pipeline, then read the log past both."""
+    r.say.phase("waiting for earlier writers to end")
+    wait_s = (WAIT if r.wait is None else r.wait).total_seconds()
+    oids = [s.source.oid for s in r.scene.subjects]
+    r.shown.fence = fence.take(r.scene.fence_at, oids, wait_s=wait_s, say=r.say)
+    _standby(r, wait_s)
+    if not r.shown.without_log:
+        _pipeline(r)
+        r.logbook.follow()
+
+
+def _standby(r: Run, wait_s: float) -> None:
+    """A standby is only read once it has replayed past the fence."""
+    taken = r.shown.fence
+    if r.scene.fence_at is r.scene.source or taken is None:
+        return
+    deadline = time.monotonic() + wait_s
+    while True:
+        with renamed("ask the standby how far it has replayed"):
+            row = r.scene.source.execute("SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn", [taken.lsn]).fetchone()
+        if row and row[0]:
+            return
+        if time.monotonic() > deadline:
+            r.shown.snapshot_faults.append(f"the standby has not replayed the fence's LSN {taken.lsn}")
+            return
+        r.say.waiting(f"for the standby to replay {taken.lsn}")
+        time.sleep(0.1)
+
+
+def _pipeline(r: Run) -> None:
+    """Events trail the commit. An application publishes after it: silence for `settle`; bounded, and said so."""
+    settle = max((s.data_type.settle_or(r.settings.fence.settle) for s in r.scene.subjects), default=timedelta(0))
+    if r.settings.fence.pipeline != "application":
+        # Design §6.3: Connect's stored offset is asked in a later form; here the same silence bounds it.
+        r.shown.pipeline_seen = f"bounded: waited {settle.total_seconds():g} s after the fence, the connector was not asked"
+    else:
+        r.shown.pipeline_seen = f"bounded: events may trail a commit by at most {settle.total_seconds():g} s (settle)"
+    left = settle.total_seconds()
+    while left > 0:
+        r.say.waiting(f"for {left:.0f} s, so that events of the last commits can arrive (settle)")
+        step = min(left, 1.0)
+        time.sleep(step)
+        left -= step
+
+
+def _guarded(r: Run, outcomes: Sequence[TypeOutcome]) -> Mapping[str, list[str]]:
+    """By data type, the failed proofs that forbid to write anything."""
+    guards = ("identity", "snapshot", "visible", "window", "control")
+    found = proofs.judge(r.shown)
+    return {
+        t.subject.name: [p.seen for p in withheld(r.shown, found, Claim.CREATES, t.subject.name) if p.name in guards]
+        for t in outcomes
+    }
+
+
+def _again(
+    r: Run,
+    outcomes: Sequence[TypeOutcome],
+    readers: Mapping[str, AnnouncedReader],
+    coverages: Mapping[str, Coverage],
+    asked: Since,
+) -> None:
+    """The second compare, over everything the first looked at."""
+    r.say.phase("comparing again")
+    # The window's start was fixed by the first look: a second `now` would let rows slip out at its lower edge.
+    second: Look = look(r.scene, r.shown, readers, coverages, since=_fixed(asked, outcomes), say=r.say, whole=r.shown.deletes)
+    for t in outcomes:
+        sight = second.sights[t.subject.name]
+        t.remaining = len(sight.candidates.missing) + len(sight.candidates.stale)
+        told = r.shown.types[t.subject.name]
+        told.remaining = t.remaining
+        told.needles.pushed += sight.differences.needles.pushed
+        told.needles.lost += sight.differences.needles.lost
+    r.shown.reread_at = second.at
+    r.shown.writes = _writes(r)
+
+
+def _fixed(asked: Since, outcomes: Sequence[TypeOutcome]) -> Since:
+    starts = [t.sight.plan.window.since for t in outcomes if t.sight.plan.window.since is not None]
+    return Since(at=min(starts)) if starts else asked
+
+
+def _writes(r: Run) -> str:
+    """Whether the database refuses further writes; a promise it may break is told as such."""
+    with renamed("ask the source whether it refuses writes"):
+        row = r.scene.fence_at.execute(
+            "SELECT coalesce((SELECT bool_or(lower(split_part(c, '=', 2)) IN ('on', 'true', '1', 'yes'))"
+            " FROM pg_db_role_setting s, unnest(s.setconfig) c WHERE s.setdatabase = (SELECT oid FROM pg_database"
+            " WHERE datname = current_database()) AND s.setrole = 0 AND c LIKE 'default_transaction_read_only=%'), false)"
+        ).fetchone()
+    if row and row[0]:
+        return "new sessions are read-only by default, which a session may override; CLEAR is as of this snapshot"
+    return "the source still accepts writes; CLEAR is as of this snapshot, and later rows are not in it"
+
+
+def _deletes(r: Run, outcomes: Sequence[TypeOutcome], readers: Mapping[str, AnnouncedReader], locate: Locate | None) -> None:
+    found = orphans.find(r.scene, r.shown, readers, r.say)
+    if any(map(len, found.values())):
+        found = orphans.again(r.scene, r.shown, found, r.say)
+    for t in outcomes:
+        keys = found[t.subject.name]
+        asked = locate if r.logbook.readable else None
+        t.orphans = orphans.judge(t.subject, keys, t.subject.key_type.empty(), readers[t.subject.name], asked)

@@ -1,0 +1,193 @@
+"""What every judging recipe begins and ends with: the scene, the run's record, proofs, the report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from databases.ledger import Ledger
+from reconciler import history, identity, orphans, outcome
+from reconciler.announced import AnnouncedReader
+from reconciler.catalog import remember_kinds
+from reconciler.judge import gap_lines, judge
+from reconciler.logbook import Logbook
+from reconciler.look import Sight
+from reconciler.outcome import Outcome, TypeOutcome
+from reconciler.ports import CatchUp, Locate, Say, Topics
+from reconciler.proofs import Shown
+from reconciler.scene import Scene, resolve, source_faults
+from reconciler.window import Since
+from schemas.keys import KeySet
+from schemas.settings import Settings
+from schemas.verdict import Proof
+
+#: Every wait for others is bounded by this where --wait does not say otherwise.
+WAIT = timedelta(seconds=30)
+
+
+@dataclass(slots=True)
+class Run:
+    """One judging command at work."""
+
+    id: str
+    settings: Settings
+    ledger: Ledger
+    scene: Scene
+    shown: Shown
+    logbook: Logbook
+    say: Say
+    started_at: datetime
+    wait: timedelta | None
+    plan: str | None = None
+    notes: list[str] = field(default_factory=list)
+    finished: bool = False
+
+    def stand_down(self, why: str) -> None:
+        """Close this run without a report: another does the work."""
+        history.interrupted(self.ledger, self.id, why)
+
+    def finish(self, proofs: Sequence[Proof], types: Sequence[TypeOutcome]) -> Outcome:
+        """Make the report, store it, remember the servers that were recognised."""
+        report = outcome.report(
+            self.shown,
+            proofs,
+            types,
+            run=self.id,
+            started_at=self.started_at,
+            finished_at=datetime.now(UTC),
+            plan=self.plan,
+            notes=self.notes,
+        )
+        history.finish(self.ledger, self.id, report, _found(types))
+        if not any(met.contradiction for met in self.shown.met):
+            for met in self.shown.met:
+                identity.record(self.ledger, met.now)
+        self.finished = True
+        return Outcome(report=report, lines={t.subject.name: _lines(t) for t in types})
+
+
+def words(names: Sequence[str], since: str | None, *, deletes: bool) -> list[str]:
+    """What was asked on the command line, for telling two runs of one kind apart."""
+    return [*names, f"since={since}", f"deletes={deletes}"]
+
+
+def _found(types: Sequence[TypeOutcome]) -> dict[str, dict[tuple[str, str], KeySet]]:
+    out: dict[str, dict[tuple[str, str], KeySet]] = {}
+    for t in types:
+        found = {(c.value, cause.value): keys for (c, cause), keys in t.judged.classes.gaps.items()}
+        for orphan_class, keys in t.orphans.by_class.items() if t.orphans else ():
+            found[orphan_class.value, "orphan"] = keys
+        out[t.subject.name] = found
+    return out
+
+
+def _lines(t: TypeOutcome) -> Callable[[], Iterator[dict[str, object]]]:
+    def lines() -> Iterator[dict[str, object]]:
+        yield from gap_lines(t.subject, t.judged)
+        if t.orphans is not None:
+            yield from orphans.lines(t.subject, t.orphans)
+
+    return lines
+
+
+@contextmanager
+def begin(
+    settings: Settings,
+    ledger: Ledger,
+    kind: str,
+    names: Sequence[str],
+    *,
+    asked: Sequence[str],
+    since: Since,
+    deletes: bool,
+    wait: timedelta | None,
+    without_log: bool,
+    topics: Topics | None,
+    catch_up: CatchUp | None,
+    say: Say,
+) -> Iterator[Run]:
+    """Resolve everything before a run is recorded, so that a wrong setting leaves the ledger as it was."""
+    say.phase("looking the tables up")
+    with resolve(settings, names, ledger if ledger.exists() else None) as scene:
+        since.start(scene.now())  # a window that lies ahead is refused before anything is recorded
+        if topics is not None and not without_log:
+            topics([s.name for s in scene.subjects])
+        ledger.upgrade()
+        with ledger.begin("remember the key types") as connection:
+            remember_kinds(connection, {s.name: s.source.table.kinds for s in scene.subjects})
+        shown = Shown(
+            kind=kind,
+            types={s.name: s.shown() for s in scene.subjects},
+            deletes=deletes,
+            without_log=without_log,
+            met=scene.met,
+            pipeline=settings.fence.pipeline,
+            snapshot_faults=source_faults(scene),
+        )
+        if since.auto:
+            shown.window_fault = "--since auto rests on the last full sweep, and the ledger knows of none"
+        deadline_s = (WAIT if wait is None else wait).total_seconds()
+        run = Run(
+            id=history.begin(ledger, kind, history.settings_hash(settings, asked)),
+            settings=settings,
+            ledger=ledger,
+            scene=scene,
+            shown=shown,
+            logbook=Logbook(scene, shown, ledger, catch_up, deadline_s, say),
+            say=say,
+            started_at=datetime.now(UTC),
+            wait=wait,
+        )
+        try:
+            yield run
+        except KeyboardInterrupt:
+            history.interrupted(ledger, run.id, "interrupted by the operator")
+            raise
+        except Exception as error:
+            history.fail(ledger, run.id, error)
+            raise
+
+
+def type_outcomes(
+    r: Run,
+    sights: Mapping[str, Sight],
+    readers: Mapping[str, AnnouncedReader],
+    in_flight: Mapping[str, KeySet],
+    locate: Locate | None,
+) -> list[TypeOutcome]:
+    """Judge every data type of a look, and note what proofs will ask about it."""
+    asked = locate if r.logbook.readable else None
+    return type_outcomes_of(r.scene, r.shown, sights, readers, in_flight, asked, r.settings.fence.skew)
+
+
+def type_outcomes_of(
+    scene: Scene,
+    shown: Shown,
+    sights: Mapping[str, Sight],
+    readers: Mapping[str, AnnouncedReader],
+    in_flight: Mapping[str, KeySet],
+    locate: Locate | None,
+    skew: timedelta,
+) -> list[TypeOutcome]:
+    """As `type_outcomes`, for a look that belongs to no stored run."""
+    out = []
+    for subject in scene.subjects:
+        sight = sights[subject.name]
+        told = shown.types[subject.name]
+        told.plan, told.rows, told.registered = sight.plan, sight.differences.rows, sight.differences.registered
+        told.needles = sight.differences.needles
+        judged = judge(
+            subject,
+            sight.candidates,
+            unaccepted=sight.unaccepted,
+            in_flight=in_flight.get(subject.name, subject.key_type.empty()),
+            reader=readers[subject.name],
+            coverage=sight.coverage,
+            locate=locate,
+            skew=skew,
+        )
+        told.in_flight = len(judged.in_flight)
+        out.append(TypeOutcome(subject=subject, sight=sight, judged=judged, remaining=judged.gaps))
+    return out

@@ -1,0 +1,284 @@
+"""Remember what every run asked, showed and found, each chained to the one before, so that it can be checked later.
+
+A run is opened, and ends once: finished with its report, failed, or interrupted. At its end it takes the next number and
+a digest over what it says and the digest before it: whoever changes, adds or removes a run afterwards breaks the chain
+behind it. Reading and checking are `reconciler.recall`; nothing here judges.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+from pydantic import BaseModel, SecretStr
+from sqlalchemy.dialects.postgresql import aggregate_order_by
+
+from databases.ledger import Ledger
+from schemas import ledger as tables
+from schemas.errors import Exit, FencepostError, LedgerError
+from schemas.keys import ByteKeys, IntKeys, KeySet
+from schemas.settings import Dsn, Settings
+from schemas.verdict import Proof, Report
+
+#: Chosen once, at random: one run at a time may take a number.
+_CHAIN_LOCK = 0x66656E6365687374
+#: What the first run is chained to.
+GENESIS = "sha256:" + "0" * 64
+_CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+class State(StrEnum):
+    """How far a run has come."""
+
+    RUNNING = "running"  #: or killed: a dead process cannot say so
+    FINISHED = "finished"  #: it judged, or did what it was told
+    FAILED = "failed"  #: it could not finish; the note says why
+    INTERRUPTED = "interrupted"  #: it was told to stop; the note says where
+
+
+#: Data type -> (class, cause) -> the keys that a run found, gaps or orphans.
+FoundKeys = Mapping[str, Mapping[tuple[str, str], KeySet]]
+
+
+def new_id(now: datetime) -> str:
+    """A ULID: 48 bits of milliseconds, 80 random bits, as 26 signs that sort by time."""
+    value = int(now.timestamp() * 1000) << 80 | secrets.randbits(80)
+    return "".join(_CROCKFORD[value >> 5 * place & 31] for place in reversed(range(26)))
+
+
+def settings_hash(settings: Settings, asked: Sequence[str] = ()) -> str:
+    """What the answer may depend on, without secrets: another password is no other run, another database is.
+
+    `asked` is what the command line added. How we log, alert and serve is left out.
+    """
+    told = {
+        name: _public(getattr(settings, name))
+        for name in type(settings).model_fields
+        if name not in ("logs", "alerts", "audit")
+    }
+    return _sha256(json.dumps([told, sorted(asked)], sort_keys=True, default=str))
+
+
+def begin(ledger: Ledger, kind: str, settings: str, *, now: datetime | None = None) -> str:
+    """Open a run of these settings (`settings_hash`); its id."""
+    now = now or datetime.now(UTC)
+    run = new_id(now)
+    row = {"id": run, "kind": kind, "settings": settings, "state": State.RUNNING, "started_at": now}
+    with ledger.begin("record the run") as connection:
+        connection.execute(sa.insert(tables.run).values(row))
+    return run
+
+
+def finish(ledger: Ledger, run: str, report: Report, keys: FoundKeys | None = None, *, code: int | None = None) -> str:
+    """Close a run with its report and every key it found; the JSON text that was stored, to be printed as it is.
+
+    `code` is the exit code where it is not the verdict's. Raises LedgerError where the run has ended before.
+    """
+    text = report.json_text()
+    end = {
+        "state": State.FINISHED,
+        "finished_at": report.finished_at,
+        "verdict": str(report.verdict),
+        "exit_code": int(report.verdict.exit_code if code is None else code),
+        "report": text,
+    }
+    with ledger.begin("record what the run found") as connection:
+        _store_proofs(connection, run, report.proofs)
+        _store_keys(connection, run, keys or {})
+        _close(connection, run, end)
+    return text
+
+
+def done(ledger: Ledger, run: str, text: str, *, now: datetime | None = None) -> None:
+    """Close a run that did what it was told and judged nothing; `text` is the JSON it prints."""
+    end = {
+        "state": State.FINISHED,
+        "finished_at": now or datetime.now(UTC),
+        "exit_code": int(Exit.CLEAR),
+        "report": text,
+    }
+    with ledger.begin("record what the run did") as connection:
+        _close(connection, run, end)
+
+
+def fail(ledger: Ledger, run: str, error: BaseException | str, *, now: datetime | None = None) -> None:
+    """Close a run that could not finish, with the reason."""
+    code = error.exit_code if isinstance(error, FencepostError) else Exit.FAILED
+    note = str(error) if isinstance(error, FencepostError | str) else f"unexpected {type(error).__name__}"
+    _end(ledger, run, State.FAILED, note, code, now)
+
+
+def interrupted(ledger: Ledger, run: str, where: str, *, now: datetime | None = None) -> None:
+    """Close a run that was told to stop; `where` says what it had done and what it had not."""
+    _end(ledger, run, State.INTERRUPTED, where, Exit.FAILED, now)
+
+
+def _end(ledger: Ledger, run: str, state: State, note: str, code: Exit, now: datetime | None) -> None:
+    end = {"state": state, "finished_at": now or datetime.now(UTC), "exit_code": int(code), "note": note}
+    with ledger.begin("record how the run ended") as connection:
+        _close(connection, run, end)
+
+
+# -- storing ----------------------------------------------------------------------------------------------------------
+
+
+def _store_proofs(connection: sa.Connection, run: str, proofs: Iterable[Proof]) -> None:
+    rows = [
+        {
+            "run": run,
+            "number": n,
+            "name": p.name,
+            "data_type": p.data_type,
+            "held": p.held,
+            "seen": p.seen,
+            "try": p.try_,
+        }
+        for n, p in enumerate(proofs)
+    ]
+    if rows:
+        connection.execute(sa.insert(tables.proof), rows)
+
+
+def _store_keys(connection: sa.Connection, run: str, keys: FoundKeys) -> None:
+    """A row for every chunk of keys."""
+    for name, classes in keys.items():
+        for (gap_class, cause), found in classes.items():
+            for chunk, part in enumerate(_chunked(found)):
+                place = {"run": run, "data_type": name, "class": gap_class, "cause": cause, "chunk": chunk}
+                connection.execute(sa.insert(tables.gap).values(**place, count=len(part), keys=part.serialize()))
+
+
+def _chunked(keys: KeySet) -> Iterator[KeySet]:
+    size = tables.CHUNK if isinstance(keys, IntKeys) else tables.BYTE_CHUNK
+    if len(keys) <= size:
+        if len(keys):
+            yield keys
+        return
+    column = keys.column()
+    for start in range(0, len(column), size):
+        part = column[start : start + size]
+        yield IntKeys.of(part) if isinstance(keys, IntKeys) else ByteKeys.of(part)
+
+
+def _close(connection: sa.Connection, run: str, end: Mapping[str, Any]) -> None:
+    """Take the next number and chain the run to the one before it."""
+    # Numbers have no holes: whoever ends a run waits here until the one before has committed or vanished. Without the
+    # lock two runs that end at once would both be chained to the same predecessor.
+    connection.execute(sa.text("SET LOCAL lock_timeout = '30s'"))
+    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_CHAIN_LOCK)))
+    updated = connection.execute(
+        sa.update(tables.run).where(tables.run.c.id == run, tables.run.c.state == State.RUNNING).values(end)
+    )
+    if updated.rowcount != 1:
+        raise LedgerError(f"the run {run} cannot be closed: it has ended before, or was never opened")
+    last = connection.execute(
+        sa.select(tables.run.c.number, tables.run.c.digest)
+        .where(tables.run.c.number.is_not(None))
+        .order_by(tables.run.c.number.desc())
+        .limit(1)
+    ).one_or_none()
+    number, previous = (1, GENESIS) if last is None else (last.number + 1, last.digest)
+    connection.execute(sa.update(tables.run).where(tables.run.c.id == run).values(number=number, previous=previous))
+    chained = next(links(connection, run))
+    connection.execute(sa.update(tables.run).where(tables.run.c.id == run).values(digest=chained.digest()))
+
+
+# -- the chain --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One ended run as the chain sees it: hashes of the large parts, the small parts themselves."""
+
+    run: str
+    number: int
+    previous: str
+    stored: str | None  #: the digest that the ledger holds
+    said: tuple[object, ...]
+
+    def digest(self) -> str:
+        """Recomputed from what the ledger holds now."""
+        return _sha256(json.dumps([self.run, self.number, self.previous, *self.said], ensure_ascii=False))
+
+
+def links(connection: sa.Connection, run: str | None = None) -> Iterator[Link]:
+    """The chain in its order, or one run of it. The server hashes reports and keys, so that little travels."""
+    r = tables.run.c
+    query = (
+        sa.select(
+            r.id,
+            r.number,
+            r.previous,
+            r.digest,
+            r.kind,
+            r.settings,
+            r.state,
+            r.verdict,
+            r.exit_code,
+            r.note,
+            _micros(r.started_at),
+            _micros(r.finished_at),
+            _hashed(r.report),
+            _proofs_hash(),
+            _gaps_hash(),
+        )
+        .where(r.number.is_not(None))
+        .order_by(r.number)
+    )
+    if run is not None:
+        query = query.where(r.id == run)
+    for row in connection.execute(query):
+        yield Link(row[0], row[1], row[2], row[3], tuple(row[4:]))
+
+
+def _micros(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    return sa.cast(sa.func.extract("epoch", column) * 1_000_000, sa.BigInteger)
+
+
+def _hashed(text: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    return sa.func.encode(sa.func.sha256(sa.func.convert_to(text, "UTF8")), "hex")
+
+
+def _proofs_hash() -> sa.ScalarSelect[Any]:
+    p = tables.proof.c
+    return _lines_hash(tables.proof, (p.number, p.name, p.data_type, p.held, p.seen, p["try"]), (p.number,))
+
+
+def _gaps_hash() -> sa.ScalarSelect[Any]:
+    g = tables.gap.c
+    keys = sa.func.encode(sa.func.sha256(g["keys"]), "hex")
+    order = tuple(sa.collate(column, "C") for column in (g.data_type, g["class"], g.cause))
+    return _lines_hash(tables.gap, (g.data_type, g["class"], g.cause, g.chunk, g["count"], keys), (*order, g.chunk))
+
+
+def _lines_hash(table: sa.Table, columns: Sequence[Any], order: Sequence[Any]) -> sa.ScalarSelect[Any]:
+    """One hash over a run's rows of a table, in a fixed order; NULL where there are none."""
+    line = sa.cast(sa.func.jsonb_build_array(*columns), sa.Text)
+    lines = sa.func.string_agg(line, aggregate_order_by(sa.literal_column("E'\\n'"), *order))
+    return sa.select(_hashed(lines)).where(table.c.run == tables.run.c.id).correlate(tables.run).scalar_subquery()
+
+
+def _sha256(text: str) -> str:
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def _public(value: Any) -> Any:
+    """A settings value as something to hash: secrets are only said to be there."""
+    if isinstance(value, Dsn):
+        return value.described
+    if isinstance(value, SecretStr):
+        return "(secret)"
+    if isinstance(value, BaseModel):
+        return {name: _public(getattr(value, name)) for name in type(value).model_fields}
+    if isinstance(value, Mapping):
+        return {str(key): _public(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_public(item) for item in value]
+    return value

@@ -1,0 +1,61 @@
+"""Every partition was read up to the high watermark that was taken after the fence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from reconciler.ports import names
+from reconciler.proofs.shown import ALL, LOG, Claim, Shown
+from schemas.verdict import Proof
+
+NAME = "log_drained"
+
+
+def needed_by(shown: Shown) -> frozenset[Claim]:
+    # A log that cannot be reached at all is most often a wrong setting: nothing is judged until --without-log.
+    return ALL if shown.log_fault else LOG
+
+
+def look(shown: Shown) -> Iterable[Proof]:
+    if shown.without_log:
+        yield Proof(name=NAME, held=None, seen="not asked: --without-log")
+        return
+    if shown.log is None:
+        yield Proof(
+            name=NAME,
+            held=False,
+            seen=shown.log_fault or "the event log was not read",
+            try_="mend the event log's settings, or judge by the rows alone with --without-log",
+        )
+        return
+    for name, told in shown.types.items():
+        partitions = shown.log.of(told.topics)
+        behind = [p for p in partitions if not p.drained]
+        unseen = [topic for topic in told.topics if topic not in {p.topic for p in partitions}]
+        if unseen:
+            seen = f"no partition was seen of {names(unseen)}"
+            yield Proof(name=NAME, data_type=name, held=False, seen=seen, try_="check the names of the topics")
+        elif behind:
+            words = [_behind(p.topic, p.partition, p.behind, p.stable) for p in behind]
+            problems = f" ({names(list(shown.log.problems), 3)})" if shown.log.problems else ""
+            yield Proof(
+                name=NAME,
+                data_type=name,
+                held=False,
+                seen=f"not read to the end: {names(words)}{problems}",
+                try_="wait longer with --wait, or end the producer transaction that holds the stable offset",
+            )
+        elif shown.pipeline_fault:
+            yield Proof(
+                name=NAME, data_type=name, held=False, seen=shown.pipeline_fault, try_="let the pipeline pass the fence"
+            )
+        else:
+            seen = f"{len(partitions)} partitions read to their high watermarks; pipeline {shown.pipeline}"
+            if shown.pipeline_seen:
+                seen += f": {shown.pipeline_seen}"
+            yield Proof(name=NAME, data_type=name, held=True, seen=seen)
+
+
+def _behind(topic: str, partition: int, behind: int, stable: int | None) -> str:
+    pinned = f", held at stable offset {stable} by an open transaction" if stable is not None else ""
+    return f"{topic}[{partition}] {behind} records behind{pinned}"

@@ -1,0 +1,88 @@
+"""What a run looked at and saw: the only thing proofs may read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from reconciler.coverage import Coverage
+from reconciler.fence import Fence
+from reconciler.identity import Identity
+from reconciler.window import Plan
+from schemas.log_state import LogState
+
+
+class Claim(StrEnum):
+    CREATES = "creates"
+    DELETES = "deletes"
+    DROP_RATE = "drop_rate"
+
+
+ALL = frozenset(Claim)
+LOG = frozenset({Claim.DELETES, Claim.DROP_RATE})
+
+
+@dataclass(slots=True, kw_only=True)
+class Met:
+    """A server, what the ledger had recorded of it, and why they cannot be one (None: they can)."""
+
+    now: Identity
+    before: Identity | None
+    contradiction: str | None
+
+
+@dataclass(slots=True, kw_only=True)
+class Needles:
+    """Keys known to be present that were left out of the pushed sets: how many, and which did not come back."""
+
+    pushed: int = 0
+    lost: list[str] = field(default_factory=list)
+    outside: int = 0  #: rows of the table found outside a window that has none
+    newest: int = 0  #: newest announced creates looked for
+    newest_found: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class TypeShown:
+    """One data type."""
+
+    name: str
+    topics: tuple[str, ...]
+    empty_allowed: bool
+    rows: int = 0
+    registered: int = 0
+    plan: Plan | None = None
+    needles: Needles = field(default_factory=Needles)
+    hidden: list[str] = field(default_factory=list)  #: why rows may be hidden from us
+    visible: list[str] = field(default_factory=list)  #: what was looked at, in words
+    coverage: Coverage = field(default_factory=Coverage.nothing)
+    in_flight: int = 0
+    remaining: int | None = None  #: None: not compared again
+
+
+@dataclass(slots=True, kw_only=True)
+class Shown:
+    """One run."""
+
+    kind: str  # gaps | cutover | recheck
+    types: dict[str, TypeShown]
+    deletes: bool = False
+    without_log: bool = False
+    met: list[Met] = field(default_factory=list)
+    fence: Fence | None = None
+    window_fault: str | None = None  #: why the window that was asked for could not be placed
+    looked_at: datetime | None = None  #: the first look, by the source's clock
+    snapshots: list[str] = field(default_factory=list)  #: each snapshot taken, in words
+    snapshot_faults: list[str] = field(default_factory=list)
+    log: LogState | None = None
+    log_fault: str | None = None  #: the event log could not be reached at all
+    reread_at: datetime | None = None
+    writes: str = ""  #: whether the database refuses further writes, in words
+    pipeline: str = "application"
+    pipeline_seen: str = ""
+    pipeline_fault: str | None = None
+
+    @property
+    def cutover(self) -> bool:
+        return self.kind in ("cutover", "recheck")

@@ -1,0 +1,202 @@
+"""Read past runs back, and check that nobody changed them since. Creates nothing, also where there is no ledger.
+
+What the check can show: that a run, and every run before and after it, reads as it was written, with none missing in
+between. What it cannot: whoever may write the whole ledger can write a whole new chain. So the newest digest is printed;
+note it elsewhere, and compare.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from databases.ledger import Ledger
+from reconciler.history import GENESIS, Link, State, links
+from schemas import ledger as tables
+from schemas.errors import LedgerError, SettingsError
+from schemas.keys import KeySet, KeyType, key_type
+from schemas.verdict import Report, utc
+
+LATEST = "latest"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """One run as the ledger remembers it."""
+
+    run: str
+    kind: str
+    state: State
+    started_at: datetime
+    finished_at: datetime | None
+    verdict: str | None
+    exit_code: int | None
+    note: str | None
+    number: int | None
+    digest: str | None
+    text: str | None = None  #: the stored JSON, read only where one run is asked for
+
+    @property
+    def report(self) -> Report | None:
+        """None where the run did not judge: it failed, or it was an undo."""
+        return None if self.text is None or self.verdict is None else Report.model_validate_json(self.text)
+
+    def plain(self) -> dict[str, Any]:
+        return {
+            "run": self.run,
+            "kind": self.kind,
+            "state": str(self.state),
+            "started_at": utc(self.started_at),
+            "finished_at": None if self.finished_at is None else utc(self.finished_at),
+            "verdict": self.verdict,
+            "exit_code": self.exit_code,
+            "note": self.note,
+            "number": self.number,
+            "digest": self.digest,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """What walking the chain showed."""
+
+    run: str
+    intact: bool
+    seen: str
+    links: int
+    newest: str  #: the digest to note elsewhere
+
+    def plain(self) -> dict[str, Any]:
+        return {"run": self.run, "intact": self.intact, "seen": self.seen, "links": self.links, "newest": self.newest}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundPart:
+    """A chunk of the keys that a run found, of one class and cause, with the type that prints them."""
+
+    data_type: str
+    gap_class: str
+    cause: str
+    keys: KeySet
+    key_type: KeyType
+
+
+def runs(ledger: Ledger, limit: int = 20) -> list[Past]:
+    """The newest runs first."""
+    with ledger.begin("list the runs") as connection:
+        rows = connection.execute(
+            sa.select(*_COLUMNS).order_by(tables.run.c.started_at.desc(), tables.run.c.id.desc()).limit(limit)
+        )
+        return [_past(row) for row in rows]
+
+
+def resolve(ledger: Ledger, asked: str) -> str:
+    """The id of the one run that begins or ends with `asked`, or the newest for `latest`. Raises SettingsError."""
+    text = asked.strip().upper().translate(str.maketrans("ILO", "110"))
+    with ledger.begin("look up a run") as connection:
+        identity = tables.run.c.id
+        newest = connection.scalar(sa.select(identity).order_by(identity.desc()).limit(1))
+        if newest is None:
+            raise SettingsError(f"there is no run {asked!r}: the ledger remembers none yet")
+        if asked.strip().lower() == LATEST:
+            return str(newest)
+        like = identity.startswith(text, autoescape=True) | identity.endswith(text, autoescape=True)
+        found = list(connection.scalars(sa.select(identity).where(like).order_by(identity.desc()).limit(4)))
+    if text in found:
+        return text
+    if not text or not found:
+        raise SettingsError(f"there is no run {asked!r}", hint="`fencepost runs` lists them; did you mean 'latest'?")
+    if len(found) > 1:
+        some = ", ".join(found[:3]) + (", …" if len(found) > 3 else "")
+        raise SettingsError(f"several runs begin or end with {asked!r}: {some}", hint="give more of the id, or 'latest'")
+    return str(found[0])
+
+
+def load(ledger: Ledger, run: str) -> Past:
+    """One run with its report. Raises LedgerError where it is gone."""
+    with ledger.begin("read a run") as connection:
+        row = connection.execute(sa.select(*_COLUMNS, tables.run.c.report).where(tables.run.c.id == run)).one_or_none()
+    if row is None:
+        raise LedgerError(f"the ledger holds no run {run}")
+    return _past(row)
+
+
+def running(ledger: Ledger, kind: str, settings: str) -> str | None:
+    """The newest run of this kind and these settings that has not ended."""
+    r = tables.run.c
+    with ledger.begin("look for a run at work") as connection:
+        found = connection.scalar(
+            sa.select(r.id)
+            .where(r.kind == kind, r.settings == settings, r.state == State.RUNNING)
+            .order_by(r.id.desc())
+            .limit(1)
+        )
+    return None if found is None else str(found)
+
+
+def found_keys(ledger: Ledger, run: str) -> Iterator[FoundPart]:
+    """Every key the run found, a chunk at a time."""
+    g = tables.gap.c
+    order = (g.data_type, g["class"], g.cause, g.chunk)
+    with ledger.begin("read what a run found") as connection:
+        rows = connection.execute(sa.select(tables.data_type.c.name, tables.data_type.c.kinds))
+        kinds = {row.name: row.kinds.split(",") for row in rows}
+        for place in connection.execute(sa.select(*order).where(g.run == run).order_by(*order)).all():
+            here = sa.and_(g.run == run, *(column == value for column, value in zip(order, place, strict=True)))
+            data = connection.execute(sa.select(g["keys"]).where(here)).scalar_one()
+            key = _key_type(place[0], kinds)
+            name, gap_class, cause, _ = place
+            yield FoundPart(data_type=name, gap_class=gap_class, cause=cause, keys=key.parse(bytes(data)), key_type=key)
+
+
+def verify(ledger: Ledger, run: str) -> Checked:
+    """Recompute every digest of the chain and see that each run names the one before it."""
+    before: Link | None = None
+    broken: str | None = None
+    count, met = 0, False
+    with ledger.begin("check the chain of runs", isolation="REPEATABLE READ") as connection:
+        for link in links(connection):
+            count += 1
+            met = met or link.run == run
+            broken = broken or _fault(before, link)
+            before = link
+    newest = before.stored if before is not None and before.stored is not None else GENESIS
+    if not met and broken is None:
+        broken = f"run {run} has not ended, so nothing vouches for it yet"
+    seen = broken or f"{count} {'run reads' if count == 1 else 'runs read'} as written, none is missing in between"
+    return Checked(run=run, intact=broken is None, seen=seen, links=count, newest=newest)
+
+
+def _fault(before: Link | None, link: Link) -> str | None:
+    if link.digest() != link.stored:
+        return f"run {link.run} (number {link.number}) was changed after it was recorded"
+    if before is None:
+        # Retention drops the low end; what is left must still begin somewhere that names a predecessor.
+        return None if link.number > 1 or link.previous == GENESIS else f"the first run {link.run} names a predecessor"
+    if link.number != before.number + 1:
+        return f"between run {before.run} and {link.run} {link.number - before.number - 1} recorded runs are missing"
+    if link.previous != before.stored:
+        return f"run {link.run} does not follow on {before.run}: one of them was replaced"
+    return None
+
+
+_COLUMNS = [column for column in tables.run.c if column.name not in ("settings", "report", "previous")]
+
+
+def _past(row: sa.Row[*tuple[Any, ...]]) -> Past:
+    values = dict(row._mapping)
+    values["run"] = values.pop("id")
+    values["state"] = State(values["state"])
+    if "report" in values:
+        values["text"] = values.pop("report")
+    return Past(**values)
+
+
+def _key_type(name: str, kinds: dict[str, list[str]]) -> KeyType:
+    if name not in kinds:
+        raise LedgerError(f"the ledger does not know the key type of data type {name!r} any more")
+    return key_type(kinds[name][0] if len(kinds[name]) == 1 else kinds[name])

@@ -1,0 +1,111 @@
+"""The cutover's middle: plan the missing registry rows, ask whether they may be written, write them under the lease."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from databases.connect import connect
+from reconciler import backfill, lease
+from reconciler.examine import Run
+from reconciler.outcome import TypeOutcome
+from reconciler.scene import Subject
+from schemas.keys import KeySet
+from schemas.verdict import GapClass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What the operator allows."""
+
+    dry_run: bool
+    plan: str | None
+    max_backfill: int | None
+
+
+def finish_earlier(r: Run, held: lease.Held) -> None:
+    """Finish what a crashed run left half-way, before anything is compared."""
+    if not backfill.unfinished(r.ledger):
+        return
+    if faults := _unsure_of_the_source(r):
+        # Asked in the wrong place, a row that stands would seem gone, and its registry row would be taken back.
+        r.notes.append(f"what an earlier run left half-way was not finished: {'; '.join(faults)}")
+        return
+    r.say.phase("finishing what an earlier run left half-way")
+    jobs = [_job(subject, subject.key_type.empty()) for subject in r.scene.subjects]
+    done = backfill.finish_unfinished(r.ledger, jobs, **_doors(r), lease=held)
+    taken_back = sum(len(keys) for keys in done.taken_back.values())
+    r.notes.append(f"finished {done.batches} batches of earlier runs, took back {taken_back} of their rows")
+    r.notes.extend(f"not finished: {words}" for words in done.left)
+
+
+def _unsure_of_the_source(r: Run) -> list[str]:
+    """Why the source cannot be asked which rows are gone: not the server that was recorded, a copy, rows hidden from us."""
+    met = [met.contradiction for met in r.shown.met if met.contradiction]
+    return [*met, *r.shown.snapshot_faults, *(fault for told in r.shown.types.values() for fault in told.hidden)]
+
+
+def _doors(r: Run) -> dict[str, Any]:
+    # A standby replays late: whether a row still exists is asked of its primary.
+    source = r.settings.source.primary or r.settings.source.dsn
+    return {
+        "source": partial(connect, source, "the source", read_only=True),
+        "registry": partial(connect, r.settings.registry.dsn, "the registry", autocommit=False),
+    }
+
+
+def carry_out(
+    r: Run,
+    outcomes: Sequence[TypeOutcome],
+    order: Order,
+    held: lease.Held | None,
+    *,
+    guarded: Mapping[str, list[str]],
+) -> str:
+    """Insert what is missing, where nothing forbids it; a sentence on what was done. Raises RefusedWrite."""
+    jobs = [_job(t.subject, keys) for t in outcomes if len(keys := _keys(t))]
+    registry = next(met.now for met in r.shown.met if met.now.side == "registry")
+    plan = backfill.plan(registry, jobs)
+    r.plan = plan.hash
+    backfill.approve(plan, order.plan)
+    if order.dry_run or held is None:
+        return f"a dry run: {plan.total} registry rows would be inserted, none was"
+    if not jobs:
+        return "nothing was missing, so nothing was written"
+    forbidden = [f"{job.name}: {'; '.join(guarded[job.name])}" for job in jobs if guarded[job.name]]
+    if forbidden:
+        return f"nothing was written, because a proof that guards writes failed ({' | '.join(forbidden)})"
+    refusal = backfill.capped(plan, order.max_backfill)
+    if refusal is not None:
+        return f"{refusal.reason}; {refusal.hint}"
+    r.say.phase(f"inserting {plan.total} registry rows")
+    done = backfill.backfill(r.settings.backfill, r.ledger, r.id, jobs, **_doors(r), lease=held, progress=r.say.advance)
+    for t in outcomes:
+        if t.subject.name in done:
+            result = done[t.subject.name]
+            t.backfilled = len(result.inserted) - len(result.taken_back)
+            if len(result.vanished):
+                t.notes.append(f"{len(result.vanished)} rows were gone from the source before they were inserted")
+            if len(result.taken_back):
+                t.notes.append(f"{len(result.taken_back)} inserted rows were taken back: their source rows had gone")
+    return f"{sum(t.backfilled for t in outcomes)} registry rows were inserted; `fencepost undo {r.id}` takes them back"
+
+
+def _keys(t: TypeOutcome) -> KeySet:
+    """What may be inserted: gaps of the classes that a new registry row closes."""
+    keys = t.judged.classes.of(*(gap_class for gap_class in GapClass if gap_class.backfilled))
+    return t.subject.key_type.empty() if keys is None else keys
+
+
+def _job(subject: Subject, keys: KeySet) -> backfill.Job:
+    return backfill.Job(
+        name=subject.name,
+        data_type=subject.data_type,
+        key_type=subject.key_type,
+        source=subject.source.table,
+        registry=subject.registry.table,
+        keys=keys,
+        unique=subject.registry.why_not_unique is None,
+    )

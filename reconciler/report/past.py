@@ -1,0 +1,54 @@
+"""Past runs as text: the list, and one run that has no report. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from reconciler.history import State
+from reconciler.recall import Checked, Past
+from terminal.layout import columns, counted, moment, wrapped
+from terminal.say import span_words
+
+
+def listed(past: Sequence[Past], now: datetime) -> str:
+    """The newest first, a line a run."""
+    if not past:
+        return "no runs yet: `fencepost gaps` makes the first\n"
+    head = ("run", "started", "took", "command", "result")
+    rows = [(p.run, moment(p.started_at), _took(p, now), p.kind, _result(p)) for p in past]
+    lines = columns([head, *rows], indent="")
+    return "\n".join([*lines, "", "One of them in full: fencepost report RUN (or: fencepost report latest)"]) + "\n"
+
+
+def without_verdict(past: Past, now: datetime) -> str:
+    """A run that did not judge: it failed, was stopped, is at work, or was an undo."""
+    lines = [f"{past.kind}, run {past.run}: {past.state}"]
+    lines += wrapped(f"Started {moment(past.started_at)}, {_took(past, now)}.")
+    lines += wrapped(past.note) if past.note else []
+    lines += wrapped(past.text) if past.text else []
+    if past.state is State.RUNNING:
+        lines += wrapped("It is still at work, or its process was killed before it could say how it ended.")
+    return "\n".join(lines) + "\n"
+
+
+def checked(result: Checked) -> str:
+    """What `--verify` showed."""
+    word = "INTACT" if result.intact else "BROKEN"
+    lines = wrapped(f"{word}: {result.seen}.")
+    lines += wrapped(
+        f"The newest of {counted(result.links, 'recorded run')} has the digest {result.newest}. Note it outside this"
+        " database: then a chain that was written anew, or cut short at its end, shows too."
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _took(past: Past, now: datetime) -> str:
+    span = span_words(((past.finished_at or now) - past.started_at).total_seconds())
+    return span if past.finished_at else f"{span} so far"
+
+
+def _result(past: Past) -> str:
+    if past.verdict:
+        return past.verdict
+    return f"{past.state}: {past.note}" if past.note else str(past.state)

@@ -1,0 +1,47 @@
+"""`fencepost status` as text: how far behind, what nobody read, what is set aside, what a cutover would take. Pure."""
+
+from __future__ import annotations
+
+from reconciler.status import Status, TypeStatus
+from schemas.log_state import Hole
+from terminal.layout import columns, counted, moment, wrapped
+from terminal.say import span_words
+
+
+def text(status: Status) -> str:
+    """A line a data type, then whatever stands in the way."""
+    if not status.ledger:
+        return "".join(f"{line}\n" for note in status.notes for line in wrapped(note))
+    head = ("data type", "event log", "read", "a compare takes about")
+    lines = columns([head, *(_row(t) for t in status.types)], indent="")
+    lines += ["", *_holes(status.holes), *_quarantine(status)]
+    for note in status.notes:
+        lines += wrapped(f"Note: {note}")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _row(t: TypeStatus) -> tuple[str, str, str, str]:
+    if not t.partitions:
+        behind = "never read"
+    elif t.behind is None:
+        behind = "did not answer"
+    else:
+        behind = "read to its end" if t.behind == 0 else f"{counted(t.behind, 'record')} behind"
+    return t.name, behind, moment(t.read_to), "not known yet" if t.estimate_s is None else span_words(t.estimate_s)
+
+
+def _holes(holes: list[Hole]) -> list[str]:
+    """Offsets that nobody read: open ones each, accepted ones counted."""
+    open_ = [hole for hole in holes if hole.state == "open"]
+    lines = [f"Holes in the log: {len(open_) or 'none'}"]
+    rows = []
+    for hole in open_:
+        span = f"from offset {hole.from_offset}" + (f" to {hole.to_offset}" if hole.to_offset is not None else "")
+        rows.append((f"{hole.topic}[{hole.partition}]", hole.kind, span))
+    return [*lines, *columns(rows)]
+
+
+def _quarantine(status: Status) -> list[str]:
+    if not status.quarantine_open:
+        return ["Records in quarantine: none"]
+    return [f"Records in quarantine: {status.quarantine_open:,}   (fencepost quarantine list)"]

@@ -1,0 +1,197 @@
+"""Resolve the data types asked for against the databases: what every recipe needs before it looks at a row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self
+
+import psycopg
+from psycopg import sql
+
+from databases.connect import LACKING_GRANT, connect, renamed
+from databases.ledger import Ledger
+from reconciler import catalog, identity
+from reconciler.probe import Table, condition
+from reconciler.proofs.shown import Met, TypeShown
+from schemas.data_types import DataType
+from schemas.errors import CatalogError
+from schemas.keys import KeyType
+from schemas.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """One data type with its tables as the databases have them."""
+
+    name: str
+    data_type: DataType
+    key_type: KeyType
+    source: catalog.Facts
+    registry: catalog.Facts
+    scope: sql.Composed | None  #: which source rows belong to it
+    accepted: sql.Composed | None  #: which registry rows count
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        return self.data_type.topics
+
+    def shown(self) -> TypeShown:
+        visible = [*self.source.seen, *self.registry.seen]
+        if self.data_type.source.scope:
+            visible.append("scope: " + ", ".join(_scope_words(self.data_type)))
+        if self.data_type.registry.accepted is None:
+            visible.append("any registry row counts, whatever its state (settings name no accepted states)")
+        return TypeShown(
+            name=self.name,
+            topics=self.topics,
+            empty_allowed=self.data_type.empty == "allowed",
+            hidden=[*self.source.hidden, *self.registry.hidden],
+            visible=visible,
+        )
+
+
+def _scope_words(data_type: DataType) -> list[str]:
+    words = []
+    for term in data_type.source.scope:
+        name, operand = term.operator
+        words.append(f"{term.column} {name} {list(operand) if isinstance(operand, tuple) else operand}")
+    return words
+
+
+@dataclass(slots=True)
+class Scene:
+    """Open connections beside the snapshots, and the subjects. Close it."""
+
+    settings: Settings
+    source: psycopg.Connection[Any]
+    fence_at: psycopg.Connection[Any]  #: the primary: the source itself, unless the source is a standby
+    registry: psycopg.Connection[Any]
+    subjects: list[Subject]
+    met: list[Met]
+    stack: ExitStack = field(default_factory=ExitStack)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: tuple[type[BaseException] | None, BaseException | None, TracebackType | None]) -> None:
+        self.stack.close()
+
+    @property
+    def key_types(self) -> dict[str, KeyType]:
+        return {subject.name: subject.key_type for subject in self.subjects}
+
+    @property
+    def source_tables(self) -> list[Table]:
+        return [subject.source.table for subject in self.subjects]
+
+    @property
+    def registry_tables(self) -> list[Table]:
+        return [subject.registry.table for subject in self.subjects]
+
+    def now(self) -> datetime:
+        """By the source's clock."""
+        with renamed("read the source's clock"):
+            row = self.source.execute("SELECT clock_timestamp()").fetchone()
+        assert row
+        at: datetime = row[0]
+        return at.astimezone(UTC)
+
+
+def resolve(settings: Settings, names: Sequence[str], ledger: Ledger | None) -> Scene:
+    """Connect and look everything up. Raises UnavailableError, CatalogError, SettingsError."""
+    with ExitStack() as stack:
+        timeout = settings.source.statement_timeout
+        source = connect(settings.source.dsn, "the source", statement_timeout=timeout, read_only=True)
+        stack.callback(source.close)
+        fence_at = source
+        if settings.source.kind == "standby" and settings.source.primary is not None:
+            fence_at = connect(settings.source.primary, "the source's primary", statement_timeout=timeout, read_only=True)
+            stack.callback(fence_at.close)
+        registry = connect(settings.registry.dsn, "the registry", statement_timeout=timeout)
+        stack.callback(registry.close)
+        subjects = [subject_of(name, t, source, registry) for name, t in settings.chosen(list(names)).items()]
+        met = [_met(identity.identify(c, side), ledger) for c, side in ((source, "source"), (registry, "registry"))]
+        scene = Scene(settings=settings, source=source, fence_at=fence_at, registry=registry, subjects=subjects, met=met)
+        scene.stack = stack.pop_all()
+        return scene
+
+
+def source_faults(scene: Scene) -> list[str]:
+    """Why the source is not what the settings call it, or cannot be proved from here. Empty: nothing speaks against it."""
+    kind = scene.settings.source.kind
+    if kind == "copy":
+        return ["the source is a copy (settings), and a copy is not proved against its origin by this version"]
+    oids = [oid for s in scene.subjects for oid in (s.source.oid, *(leaf.oid for leaf in s.source.relation.below))]
+    with renamed("ask the source whether it is filled by a subscription"):
+        fed = scene.source.execute(
+            "SELECT srrelid::regclass::text FROM pg_subscription_rel WHERE srrelid = ANY(%s::oid[]) ORDER BY 1", [oids]
+        ).fetchall()
+        row = scene.source.execute("SELECT pg_is_in_recovery()").fetchone()
+    faults = [
+        f"{name} is filled by a logical subscription: the source is a copy, the settings call it {kind}" for (name,) in fed
+    ]
+    if kind == "primary" and row and row[0]:
+        faults.append("the source is a standby, and the settings call it a primary")
+    if kind == "standby" and row and not row[0]:
+        faults.append("the source is no standby (promoted?), and the settings call it one")
+    if scene.fence_at is not scene.source:
+        faults += _primary_faults(scene)
+    return faults
+
+
+def _primary_faults(scene: Scene) -> list[str]:
+    """The fence is taken on the primary that the settings name: it must be this standby's own."""
+    standby = next(met.now for met in scene.met if met.now.side == "source")
+    primary = identity.identify(scene.fence_at, "source's primary")
+    if (primary.system, primary.database_oid) != (standby.system, standby.database_oid):
+        return [f"source.primary is {primary.described}, not the primary of this standby: {standby.described}"]
+    with renamed("ask the source's primary whether it is one"):
+        row = scene.fence_at.execute("SELECT pg_is_in_recovery()").fetchone()
+    return ["source.primary is itself a standby"] if row and row[0] else []
+
+
+def _readable(what: str, found: catalog.Facts) -> None:
+    """Without SELECT on the table itself it cannot even be locked for a snapshot. Raises CatalogError."""
+    relation = found.relation
+    if not relation.usage:
+        raise CatalogError(
+            f"our role may not look into the schema of {relation.shown} in {what}",
+            hint=f"GRANT USAGE ON SCHEMA; {LACKING_GRANT}",
+        )
+    if "select" not in relation.rights:
+        raise CatalogError(
+            f"our role may not read {relation.shown} in {what}", hint=f"GRANT SELECT ON {relation.shown} TO it; {LACKING_GRANT}"
+        )
+
+
+def _met(now: identity.Identity, ledger: Ledger | None) -> Met:
+    before = identity.recorded(ledger, now.side) if ledger is not None else None
+    return Met(now=now, before=before, contradiction=identity.contradiction(before, now))
+
+
+def subject_of(name: str, data_type: DataType, source: psycopg.Connection[Any], registry: psycopg.Connection[Any]) -> Subject:
+    """What the catalogs say of one data type, in the transactions of these connections.
+
+    Asked again inside every snapshot: a partition attached since the scene was resolved conflicts with no lock of ours.
+    """
+    s, r = data_type.source, data_type.registry
+    source_facts = catalog.facts(source, "the source", s.table, s.key, created_at=s.created_at, zone=s.zone)
+    registry_facts = catalog.facts(registry, "the registry", r.table, r.key, created_at=r.created_at, zone=r.zone or s.zone)
+    for what, found in (("the source", source_facts), ("the registry", registry_facts)):
+        _readable(what, found)
+    columns = catalog.columns_exist(registry_facts.relation, "the registry", [*(r.accepted or {}), *r.insert])
+    accepted = None if r.accepted is None else {columns[name].name: values for name, values in r.accepted.items()}
+    catalog.matched(name, source_facts, registry_facts)
+    return Subject(
+        name=name,
+        data_type=data_type,
+        key_type=catalog.type_of(source_facts.table.kinds),
+        source=source_facts,
+        registry=registry_facts,
+        scope=condition(catalog.scope_of(source_facts.relation, "the source", s.scope)),
+        accepted=condition((), accepted),
+    )

@@ -1,0 +1,105 @@
+"""One consistent view of a database over several connections, taken after its tables were locked against change.
+
+The tables are locked in ACCESS SHARE mode first, under `lock_timeout`: LOCK takes no snapshot of its own, so a rewrite
+or TRUNCATE that commits while we wait is over before the snapshot exists. Then one REPEATABLE READ, READ ONLY snapshot is
+exported, and every slice's connection imports it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from databases.connect import connect, renamed
+from reconciler.probe import Table
+from schemas.errors import UnavailableError
+from schemas.settings import Dsn
+
+_BEGIN = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """Connections that see one state of one database."""
+
+    what: str
+    connections: tuple[psycopg.Connection[Any], ...]
+    at: datetime  #: the server's clock when the snapshot stood
+    lsn: str
+    in_recovery: bool
+    #: Which transactions it sees: where two snapshots of one server tell the same, they see the same rows. None on a
+    #: standby, whose snapshots do not tell all.
+    sees: str | None
+
+    @property
+    def first(self) -> psycopg.Connection[Any]:
+        return self.connections[0]
+
+
+@contextmanager
+def snapshot(
+    dsn: Dsn,
+    what: str,
+    tables: Sequence[Table],
+    *,
+    slices: int,
+    statement_timeout: timedelta,
+    lock_timeout: timedelta,
+) -> Iterator[Snapshot]:
+    """Lock `tables`, take a snapshot, share it over `slices` connections; all is given back at the end.
+
+    Raises UnavailableError where a lock is not to be had in time or a connection is lost.
+    """
+    with ExitStack() as stack:
+        connections = []
+        for _ in range(slices):
+            connection = connect(dsn, what, statement_timeout=statement_timeout, lock_timeout=lock_timeout, read_only=True)
+            connections.append(stack.enter_context(_closing(connection)))
+        leader, *others = connections
+        with renamed(f"take a snapshot of {what}"):
+            leader.execute(_BEGIN)
+            _lock(leader, what, tables)
+            row = leader.execute(
+                "SELECT pg_export_snapshot(), clock_timestamp(), pg_is_in_recovery(),"
+                " CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END::text,"
+                " CASE WHEN NOT pg_is_in_recovery() THEN txid_current_snapshot() END::text"
+            ).fetchone()
+            assert row
+            exported, at, in_recovery, lsn, sees = row
+            for connection in others:
+                connection.execute(_BEGIN)
+                connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(exported)))
+        yield Snapshot(
+            what=what,
+            connections=tuple(connections),
+            at=at.astimezone(UTC),
+            lsn=lsn or "",
+            in_recovery=in_recovery,
+            sees=sees,
+        )
+
+
+@contextmanager
+def _closing(connection: psycopg.Connection[Any]) -> Iterator[psycopg.Connection[Any]]:
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def _lock(connection: psycopg.Connection[Any], what: str, tables: Sequence[Table]) -> None:
+    for table in tables:
+        name = sql.Identifier(table.schema, table.name)
+        try:
+            connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(name))
+        except psycopg.errors.LockNotAvailable:
+            raise UnavailableError(
+                f"{what}: table {table.schema}.{table.name} is locked by somebody who changes it",
+                hint="wait until that ALTER, TRUNCATE or VACUUM FULL has ended, or raise source.lock_timeout",
+            ) from None

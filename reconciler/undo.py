@@ -1,0 +1,82 @@
+"""`fencepost undo RUN`: take back the registry rows that a cutover inserted and nobody touched since.
+
+It is a run of its own, under the same lease as a cutover. A second undo finds nothing left to take back.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from databases.connect import connect
+from databases.ledger import Ledger
+from reconciler import backfill, history, lease
+from reconciler.ports import Say
+from schemas.errors import RefusedWrite
+from schemas.settings import Settings
+from terminal.layout import columns, counted
+
+KIND = "undo"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """One data type's rows."""
+
+    removed: int
+    touched: int  #: somebody changed the row since: left alone
+    gone: int  #: no longer there
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """What an undo did."""
+
+    run: str
+    of: str
+    data_types: Mapping[str, Counts]
+
+    def plain(self) -> dict[str, Any]:
+        types = [
+            {"name": name, "removed": c.removed, "touched": c.touched, "gone": c.gone} for name, c in self.data_types.items()
+        ]
+        return {"run": self.run, "kind": KIND, "of": self.of, "data_types": types}
+
+    def text(self) -> str:
+        if not self.data_types:
+            return f"run {self.of} inserted no registry rows: nothing to take back\n"
+        rows = [(name, _words(c)) for name, c in self.data_types.items()]
+        return "\n".join([f"What run {self.of} inserted:", *columns(rows), "To see what is missing now: fencepost gaps"]) + "\n"
+
+
+def run(settings: Settings, ledger: Ledger, of: str, *, say: Say) -> Taken:
+    """Undo run `of`. Raises RefusedWrite where another run is writing, or where `of` wrote to another database."""
+    started = history.begin(ledger, KIND, history.settings_hash(settings, (of,)))
+    try:
+        held = lease.acquire(ledger, started)
+        if isinstance(held, lease.Taken):
+            raise RefusedWrite(f"the registry is being written by {held.described}", hint="wait until that run has ended")
+        say.phase(f"taking back what run {of} inserted")
+        with held:
+            registry = partial(connect, settings.registry.dsn, "the registry", autocommit=False)
+            done = backfill.undo(ledger, of, registry=registry, lease=held, progress=say.advance)
+    except KeyboardInterrupt:
+        history.interrupted(ledger, started, f"interrupted while taking back what run {of} inserted; run it again")
+        raise
+    except Exception as error:
+        history.fail(ledger, started, error)
+        raise
+    counts = {name: Counts(removed=len(u.removed), touched=len(u.touched), gone=len(u.gone)) for name, u in done.items()}
+    taken = Taken(run=started, of=of, data_types=counts)
+    history.done(ledger, started, json.dumps(taken.plain(), ensure_ascii=False), now=datetime.now(UTC))
+    return taken
+
+
+def _words(c: Counts) -> str:
+    words = f"{counted(c.removed, 'row')} taken back"
+    words += f", {c.touched:,} left alone: somebody touched them since" if c.touched else ""
+    return words + (f", {c.gone:,} were no longer there" if c.gone else "")

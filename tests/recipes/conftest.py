@@ -1,0 +1,28 @@
+"""A fresh world for each test, on the shared Kafka and PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.recipes.world import World
+from tests.stack.kafka import Kafka
+
+
+@pytest.fixture
+def world(databases: tuple[str, str], kafka: Kafka, topic_name: str, tmp_path: Path) -> Iterator[World]:
+    """One topic of two partitions; no tables yet."""
+    kafka.create_topic(topic_name, 2)
+    with closing(World(folder=tmp_path, source=databases[0], target=databases[1], kafka=kafka, topic=topic_name)) as made:
+        yield made
+
+
+@pytest.fixture
+def items(world: World) -> World:
+    """With the usual tables and a hundred fine rows."""
+    world.tables()
+    world.fine(range(1, 101))
+    return world

@@ -1,0 +1,119 @@
+"""Nobody is asked, and nothing is written, in the wrong place."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import timedelta
+
+import psycopg
+import pytest
+
+from reconciler import snapshot as snapshots
+from reconciler.backfill.run import Filler
+from reconciler.scene import Scene, _primary_faults, resolve
+from schemas.errors import UnavailableError
+from schemas.verdict import Verdict
+from tests.recipes.test_cutover import _fence_is_waiting
+from tests.recipes.world import World
+from tests.stack.processes import wait_until
+
+GID = "fencepost_test_prepared_while_waiting"
+
+
+def test_a_writer_that_is_prepared_while_the_fence_waits_has_not_ended(items: World) -> None:
+    """It gives its virtual transaction id up, and its rows may still be committed at any time."""
+    writer = psycopg.connect(items.source)
+    writer.execute("INSERT INTO items VALUES (202, 1, %s)", [items.now - timedelta(hours=1)])
+
+    def prepare() -> None:
+        wait_until(lambda: _fence_is_waiting(items.source), "the fence")
+        writer.execute(f"PREPARE TRANSACTION '{GID}'")
+        writer.commit()
+
+    preparing = threading.Thread(target=prepare)
+    preparing.start()
+    try:
+        report = items.cutover(wait=timedelta(seconds=3)).report
+    finally:
+        preparing.join()
+        writer.close()
+        with psycopg.connect(items.source, autocommit=True) as db:
+            db.execute(f"ROLLBACK PREPARED '{GID}'")
+    assert report.verdict is Verdict.CANNOT_TELL
+    (failed,) = [p for p in report.proofs if p.held is False]
+    assert failed.name == "earlier_writers_ended"
+    assert GID in failed.seen
+
+
+@pytest.fixture
+def narrow_reader(items: World) -> Iterator[str]:
+    """A role to whom row-level security shows the first hundred rows only."""
+    name = "fencepost_narrow_reader"
+    with psycopg.connect(items.source, autocommit=True) as db:
+        if not db.execute("SELECT FROM pg_roles WHERE rolname = %s", [name]).fetchone():
+            db.execute(f"CREATE ROLE {name} LOGIN")
+        db.execute(f"GRANT SELECT ON items TO {name}")
+        db.execute("ALTER TABLE items ENABLE ROW LEVEL SECURITY")
+        db.execute(f"CREATE POLICY few ON items FOR SELECT TO {name} USING (id <= 100)")
+    yield psycopg.conninfo.make_conninfo(items.source, user=name)
+    with psycopg.connect(items.source, autocommit=True) as db:
+        db.execute(f"DROP OWNED BY {name}")
+        db.execute(f"DROP ROLE {name}")
+
+
+def test_what_a_crash_left_is_not_taken_back_where_the_source_hides_rows(
+    items: World, narrow_reader: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items.rows([201, 202])
+
+    def crash(*_: object) -> None:
+        raise UnavailableError("crashed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Filler, "_look_again", crash)
+        patched.setattr(Filler, "_save", lambda *_: None)
+        with pytest.raises(UnavailableError):
+            items.cutover()
+    honest, items.source = items.source, narrow_reader
+    report = items.cutover().report
+    assert report.verdict is Verdict.CANNOT_TELL
+    assert any("not finished" in note for note in report.notes)
+    assert {"201", "202"} <= items.in_registry()
+    items.source = honest
+    assert items.cutover().report.verdict is Verdict.CLEAR
+
+
+def test_a_snapshot_of_another_server_than_the_one_we_met_is_no_snapshot(items: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pooler or a name that moved between the first connection and those of the snapshot; here, another database."""
+    items.rows([201])
+    true_snapshot = snapshots.snapshot
+
+    def elsewhere(dsn: object, what: str, tables: object, **limits: object) -> object:
+        if what == "the source":
+            with psycopg.connect(items.target) as db:
+                db.execute("CREATE TABLE IF NOT EXISTS items (id bigint PRIMARY KEY, project_id int, created_at timestamptz)")
+            dsn = items.settings().registry.dsn
+        return true_snapshot(dsn, what, tables, **limits)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("reconciler.look.snapshot", elsewhere)
+    items.type_extra = {"empty": "allowed"}
+    report = items.cutover(without_log=True).report
+    assert report.verdict is Verdict.CANNOT_TELL
+    assert any(p.name == "snapshot" and p.held is False for p in report.proofs)
+    assert "201" not in items.in_registry()
+
+
+def test_a_standbys_primary_that_is_another_database_is_told(items: World) -> None:
+    with resolve(items.settings(), (), None) as scene, closing(psycopg.connect(items.target, autocommit=True)) as other:
+        swapped = Scene(
+            settings=scene.settings,
+            source=scene.source,
+            fence_at=other,
+            registry=scene.registry,
+            subjects=scene.subjects,
+            met=scene.met,
+        )
+        (fault,) = _primary_faults(swapped)
+    assert "not the primary of this standby" in fault

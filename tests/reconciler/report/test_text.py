@@ -1,0 +1,137 @@
+"""A report as text: judged by what somebody under pressure needs to find in it."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from reconciler.report.text import meaning, text, withholding
+from reconciler.report.words import CAUSES, CLASSES, ORPHANS
+from schemas.verdict import Cause, Found, GapClass, OrphanClass, Proof, Report, Verdict
+from tests.reports import RUN, data_type, report, reports
+
+ALL = reports()
+
+
+@pytest.mark.parametrize("name", sorted(ALL))
+def test_the_verdict_stands_first_and_nothing_is_wider_than_a_page(name: str) -> None:
+    lines = text(ALL[name], options="--since 72h --config fencepost.yaml").splitlines()
+    assert lines[1].strip().startswith(str(ALL[name].verdict))
+    commands = [line for line in lines if re.match(r"       fencepost ", line)]
+    assert not [line for line in lines if len(line) > 100 and line not in commands]
+    assert not [line for line in lines if line != line.rstrip()]
+
+
+@pytest.mark.parametrize("name", sorted(ALL))
+def test_no_colours_unless_asked_for(name: str) -> None:
+    assert "\x1b" not in text(ALL[name])
+    assert "\x1b[" in text(ALL[name], colour=True)
+
+
+@pytest.mark.parametrize("name", ["gaps", "cannot tell", "in flight", "deletes", "dry run"])
+def test_whatever_is_not_clear_says_not_to_cut_over(name: str) -> None:
+    assert "Do not cut over yet." in meaning(ALL[name])
+
+
+def test_clear_before_the_cutover_does_not_say_that_one_may_cut_over() -> None:
+    assert "Only `fencepost cutover` can say so for good" in meaning(ALL["clear"])
+    assert "You can cut over" not in text(ALL["clear"])
+    assert "You can cut over" in text(ALL["cutover"])
+
+
+def test_every_class_and_cause_has_its_words() -> None:
+    assert {*CLASSES} == {*GapClass}
+    assert {*CAUSES} == {*Cause}
+    assert {*ORPHANS} == {*OrphanClass}
+
+
+def test_the_numbers_of_a_data_type_are_told() -> None:
+    out = text(ALL["gaps"])
+    for words in (
+        "1,000,000    999,900     999,890   110",
+        "100 dropped_create: announced nowhere",
+        "10 unapplied_create: announced, but",
+        "100 never_announced:",
+        "1000, 1001,",
+        "and 90 more",
+        "110 in state 0",
+        "100 of 1,000,000 covered creations never announced: 0.01 %",
+        "cannot see: rows dated before",
+    ):
+        assert words in out
+
+
+def test_failed_proofs_come_before_everything_else_with_what_to_try() -> None:
+    out = text(ALL["cannot tell"])
+    assert "earlier_writers_ended" in meaning(ALL["cannot tell"])
+    assert out.index("pid 4711") < out.index("Data types")
+    assert "try: end or commit" in out
+
+
+def test_a_proof_that_saw_the_same_for_every_data_type_is_told_once() -> None:
+    proofs = [Proof(name="control", data_type=name, held=True, seen="8 needles came back") for name in ("a", "b")]
+    other = Proof(name="decoded", data_type="a", held=True, seen="no record is in quarantine")
+    out = text(report(proofs=[*proofs, other], data_types=[data_type("a"), data_type("b")]))
+    assert out.count("8 needles came back") == 1
+    assert "decoded (a): no record" in out
+
+
+def test_a_log_that_failed_is_no_reason_to_doubt_rows_that_were_compared() -> None:
+    failed = [Proof(name=name, held=False, seen="x") for name in ("decoded", "log_unbroken", "log_drained", "snapshot")]
+    assert withholding(report(kind="cutover", proofs=failed)) == ["snapshot"]
+    assert withholding(report(kind="gaps", proofs=failed)) == ["log_drained", "snapshot"]
+    asked = ALL["deletes"].model_copy(update={"proofs": failed})
+    assert withholding(asked) == ["decoded", "log_unbroken", "log_drained", "snapshot"]
+
+
+def steps(told: Report, options: str = "--since 72h --config 'my file.yaml'") -> list[str]:
+    return re.findall(r"^ {7}(fencepost .*)$", text(told, options=options), re.M)
+
+
+@pytest.mark.parametrize(
+    ("name", "commands"),
+    [
+        (
+            "gaps",
+            [
+                "fencepost cutover --since 72h --config 'my file.yaml' --dry-run",
+                "fencepost cutover --since 72h --config 'my file.yaml'",
+                f"fencepost report {RUN} --csv --config 'my file.yaml'",
+            ],
+        ),
+        ("clear", ["fencepost cutover --since 72h --config 'my file.yaml'"]),
+        ("recheck", []),
+        (
+            "cutover",
+            [f"fencepost recheck {RUN} --config 'my file.yaml'", f"fencepost undo {RUN} --config 'my file.yaml'"],
+        ),
+        ("in flight", ["fencepost gaps --since 72h --config 'my file.yaml' --wait 5m"]),
+    ],
+)
+def test_what_to_do_next_is_a_command_to_paste(name: str, commands: list[str]) -> None:
+    assert steps(ALL[name]) == commands
+
+
+def test_a_dry_run_offers_its_own_plan() -> None:
+    assert steps(ALL["dry run"], "")[0] == f"fencepost cutover --plan {ALL['dry run'].plan}"
+
+
+def test_rows_that_are_never_overwritten_are_told_with_what_helps() -> None:
+    refused = data_type(gaps=Found(count=2, by_class={"unaccepted": 1, "stale_registration": 1}, by_cause={}, keys=["1"]))
+    out = text(report(data_types=[refused]))
+    assert "registry.accepted" in out
+    assert "earlier row of the same id" in out
+    assert "--dry-run" not in out
+
+
+def test_names_and_keys_from_outside_cannot_repaint_the_report() -> None:
+    evil = data_type("job", gaps=Found(count=1, keys=["\x1b[2J\nCLEAR"], by_class={"dropped_create": 1}))
+    proof = Proof(name="identity", held=False, seen="\x1b[32mCLEAR", **{"try": "a\rb"})
+    out = text(report(data_types=[evil], proofs=[proof], notes=["x\x1b[0m"]))
+    assert "\x1b" not in out
+    assert "\nCLEAR" not in out
+
+
+def test_an_empty_report_is_still_a_report() -> None:
+    assert "CANNOT TELL" in text(report(verdict=Verdict.CANNOT_TELL, proofs=[], data_types=[]))

@@ -1,0 +1,158 @@
+"""One writer at a time: takeover, renewal, and what a stale holder may still do (nothing)."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+
+import psycopg
+import pytest
+
+from databases.ledger import Ledger
+from reconciler import lease
+from reconciler.lease import Held, Rank, Taken, acquire, holder_of
+from schemas.settings import Dsn
+
+SHORT = timedelta(milliseconds=300)
+
+
+@pytest.fixture
+def ledger(database: str) -> Iterator[Ledger]:
+    ledger = Ledger(Dsn(database), "fencepost")
+    ledger.upgrade()
+    yield ledger
+    ledger.close()
+
+
+def held(found: Held | Taken) -> Held:
+    assert isinstance(found, Held)
+    return found
+
+
+def taken(found: Held | Taken) -> Taken:
+    assert isinstance(found, Taken)
+    return found
+
+
+def test_a_second_captain_is_told_whom_to_follow(ledger: Ledger) -> None:
+    with held(acquire(ledger, "run-1", holder="ann")):
+        other = taken(acquire(ledger, "run-2", holder="bob"))
+        assert (other.holder, other.run) == ("ann", "run-1")
+    assert holder_of(ledger) is None
+    held(acquire(ledger, "run-2"))
+
+
+def test_of_many_captains_exactly_one_wins(ledger: Ledger) -> None:
+    for _ in range(5):
+        start, won = threading.Barrier(8), list[Held]()
+
+        def try_it(start: threading.Barrier = start, won: list[Held] = won) -> None:
+            start.wait()
+            found = acquire(ledger, "run")
+            if isinstance(found, Held):
+                won.append(found)
+
+        threads = [threading.Thread(target=try_it) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(won) == 1
+        won[0].release()
+
+
+def test_every_acquisition_and_release_raises_the_epoch(ledger: Ledger) -> None:
+    epochs = []
+    for _ in range(3):
+        mine = held(acquire(ledger, "run"))
+        epochs.append(mine.epoch)
+        mine.release()
+        mine.release()
+    assert epochs == sorted(set(epochs))
+
+
+def test_a_dead_holders_lease_is_free_when_it_expires_and_not_before(ledger: Ledger) -> None:
+    dead = held(acquire(ledger, "run-1", ttl=SHORT))
+    assert isinstance(acquire(ledger, "run-2"), Taken)
+    time.sleep(SHORT.total_seconds())
+    second = held(acquire(ledger, "run-2"))
+    assert second.epoch == dead.epoch + 1
+    assert not dead.renew()
+    assert dead.lost
+    dead.release()  # another's is left alone
+    assert second.renew()
+
+
+def test_a_living_holder_keeps_it_by_renewal(ledger: Ledger) -> None:
+    with held(acquire(ledger, "run-1", ttl=SHORT)) as mine:
+        deadline = time.monotonic() + 3 * SHORT.total_seconds()
+        while time.monotonic() < deadline:
+            assert isinstance(acquire(ledger, "run-2"), Taken)
+        assert not mine.lost
+
+
+def test_a_cutover_goes_before_a_sweep_but_not_before_a_cutover(ledger: Ledger) -> None:
+    sweep = held(acquire(ledger, "sweep", rank=Rank.BACKGROUND))
+    assert isinstance(acquire(ledger, "audit", rank=Rank.BACKGROUND), Taken)
+    cutover = held(acquire(ledger, "cutover"))
+    assert not sweep.renew()
+    assert isinstance(acquire(ledger, "other", rank=Rank.CUTOVER), Taken)
+    assert isinstance(acquire(ledger, "sweep", rank=Rank.BACKGROUND), Taken)
+    assert "cutover" in str(sweep.refusal())
+    cutover.release()
+
+
+def test_a_refusal_names_who_took_it(ledger: Ledger) -> None:
+    zombie = held(acquire(ledger, "run-1", ttl=timedelta(0)))
+    held(acquire(ledger, "run-2", holder="bob@host pid 7"))
+    refused = zombie.refusal()
+    assert "bob@host pid 7 (run run-2) took it over" in str(refused)
+    assert refused.hint
+
+
+def test_a_takeover_waits_for_the_batch_being_written_and_a_renewal_does_not(ledger: Ledger, database: str) -> None:
+    writer = held(acquire(ledger, "run-1", ttl=timedelta(0)))
+    with psycopg.connect(database) as batch:
+        assert batch.execute(writer.locked()).rowcount == 1
+        assert writer.renew()
+        writer.ttl = timedelta(0)
+        assert writer.renew()  # expired again
+        found: list[Held | Taken] = []
+        rival = threading.Thread(target=lambda: found.append(acquire(ledger, "run-2")))
+        rival.start()
+        rival.join(0.5)
+        assert rival.is_alive()
+        batch.commit()
+        rival.join()
+        assert held(found[0]).epoch == writer.epoch + 1
+        assert batch.execute(writer.locked()).rowcount == 0
+
+
+def test_an_acquisition_does_not_wait_for_ever_for_a_batch(
+    ledger: Ledger, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "PATIENCE", timedelta(milliseconds=200))
+    writer = held(acquire(ledger, "run-1"))
+    with psycopg.connect(database) as batch:
+        batch.execute(writer.locked())
+        sweep = Rank.BACKGROUND
+        assert taken(acquire(ledger, "run-2", rank=sweep)).run == "run-1"
+        ledger_row = "UPDATE fencepost.lease SET rank = 0"
+        batch.execute(ledger_row)
+        assert taken(acquire(ledger, "run-3")).run == "run-1"
+
+
+def test_a_ledger_that_is_away_for_a_moment_does_not_lose_the_lease(ledger: Ledger, database: str) -> None:
+    with held(acquire(ledger, "run-1", ttl=SHORT)) as mine:
+        with psycopg.connect(database, autocommit=True) as db:
+            db.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        deadline = time.monotonic() + 2 * SHORT.total_seconds()
+        while time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert not mine.lost
+        assert mine.renew()

@@ -1,0 +1,56 @@
+"""A snapshot tells which transactions it sees, so that a second look may know that nothing has changed since the first."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import psycopg
+import pytest
+
+from reconciler.snapshot import snapshot
+from schemas.settings import Dsn
+
+SECOND = timedelta(seconds=5)
+
+
+def sees(dsn: str) -> str | None:
+    with snapshot(Dsn(dsn), "the source", [], slices=2, statement_timeout=SECOND, lock_timeout=SECOND) as taken:
+        return taken.sees
+
+
+def test_two_snapshots_with_nothing_in_between_see_the_same(database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as db:
+        db.execute("CREATE TABLE t (id int)")
+        first = sees(database)
+        db.execute("SELECT count(*) FROM t")
+        assert sees(database) == first is not None
+
+
+@pytest.mark.parametrize(
+    "change", ["INSERT INTO t VALUES (2)", "UPDATE t SET id = 3", "DELETE FROM t", "TRUNCATE t", "ALTER TABLE t ADD x int"]
+)
+def test_whatever_was_committed_in_between_shows(database: str, change: str) -> None:
+    with psycopg.connect(database, autocommit=True) as db:
+        db.execute("CREATE TABLE t (id int)")
+        db.execute("INSERT INTO t VALUES (1)")
+        first = sees(database)
+        db.execute(change.encode())
+        assert sees(database) != first
+
+
+def test_a_writer_that_was_open_before_and_committed_in_between_shows(database: str) -> None:
+    with psycopg.connect(database) as writer, psycopg.connect(database, autocommit=True) as db:
+        db.execute("CREATE TABLE t (id int)")
+        writer.execute("INSERT INTO t VALUES (1)")
+        db.execute("INSERT INTO t VALUES (2)")
+        first = sees(database)
+        writer.commit()
+        assert sees(database) != first
+
+
+def test_a_standby_tells_nothing(database: str, postgres: object) -> None:
+    from tests.stack.postgres import Postgres
+
+    assert isinstance(postgres, Postgres)
+    with postgres.standby() as standby:
+        assert sees(standby.dsn(database.rpartition("/")[2])) is None
