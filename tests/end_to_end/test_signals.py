@@ -1,0 +1,75 @@
+"""Told to stop, a service has done its work, and a judging command says where it stopped and leaves nothing behind."""
+
+from __future__ import annotations
+
+import signal
+
+import psycopg
+import pytest
+
+from tests.end_to_end.conftest import Items
+from tests.end_to_end.installation import event, execute, heard, publish, registered, rows
+from tests.stack.processes import wait_until
+
+STOPS = [signal.SIGTERM, signal.SIGINT]
+
+
+@pytest.mark.parametrize("how", STOPS, ids=lambda s: s.name)
+def test_a_tracker_told_to_stop_stores_what_it_read_and_says_so_last(items: Items, how: signal.Signals) -> None:
+    with items.here.started("track") as track:
+        wait_until(lambda: "segment" in heard(items.target), "the first flush", within_s=60)
+        publish(items.kafka, items.topic, [event(key) for key in range(101, 151)])
+        wait_until(lambda: tracked(items) == 150, "all is stored", within_s=60)
+        done = track.ends(how)
+    assert done.code == 0, done
+    assert done.json["stopped"] is True
+    assert done.json["events"] == {"item": {"create": 150, "delete": 0}}
+    assert "tracker stopped, all it read is stored" in done.err.splitlines()[-1]
+
+
+def tracked(items: Items) -> int:
+    ((found,),) = rows(items.target, "SELECT coalesce(sum(next_offset), 0) FROM fencepost.position")
+    return int(found)
+
+
+def test_gaps_beside_a_tracker_at_work_follow_it(items: Items) -> None:
+    with items.here.started("track") as track:
+        wait_until(lambda: "segment" in heard(items.target), "the first flush", within_s=60)
+        execute(items.source, "INSERT INTO items (id) SELECT generate_series(201, 210)")
+        publish(items.kafka, items.topic, [event(key) for key in range(201, 211)])
+        gaps = items.here.run("gaps")
+        assert track.ends(signal.SIGTERM).code == 0
+    assert gaps.code == 3, gaps
+    assert gaps.of("item")["announced"] == 110
+    assert gaps.of("item")["gaps"]["by_class"] == {"unapplied_create": 10}
+
+
+def test_a_cutover_interrupted_at_the_fence_writes_nothing_and_is_recorded(items: Items) -> None:
+    with psycopg.connect(items.source) as writer:
+        writer.execute("INSERT INTO items (id) VALUES (500)")
+        with items.here.started("cutover", "--wait", "2m") as cutover:
+            cutover.says("waiting for earlier writers")
+            done = cutover.ends(signal.SIGINT)
+        writer.commit()
+    assert (done.code, done.out) == (1, ""), done
+    assert "interrupted" in done.err
+    (run,) = items.here.run("runs").json["runs"]
+    assert (run["state"], run["exit_code"], run["verdict"]) == ("interrupted", 1, None)
+    assert registered(items.target) == list(range(1, 101))
+    # Nothing is left that holds up the next one.
+    again = items.here.run("cutover")
+    assert again.code == 0, again
+    assert again.of("item")["backfilled"] == 1
+    assert items.here.run("report", "latest", "--verify").json["links"] == 2
+
+
+def test_a_fence_that_is_held_up_too_long_names_who_holds_it(items: Items) -> None:
+    with psycopg.connect(items.source, application_name="a-slow-import") as writer:
+        writer.execute("INSERT INTO items (id) VALUES (500)")
+        pid = writer.info.backend_pid
+        done = items.here.run("cutover", "--wait", "1s")
+    assert done.code == 4, done
+    proof = done.proof("earlier_writers_ended")
+    assert proof["held"] is False
+    assert "a-slow-import" in proof["seen"]
+    assert str(pid) in proof["seen"]
