@@ -204,3 +204,55 @@ def test_a_role_without_sight_of_others_still_sees_the_writer(source: str) -> No
         with psycopg.connect(source, autocommit=True) as db:
             db.execute("DROP OWNED BY plain_reader")
             db.execute("DROP ROLE plain_reader")
+
+
+#: How a role without any grant on the table can still bring a row into it.
+DETOURS = {
+    "a view": ["CREATE VIEW detour AS SELECT * FROM rows", "GRANT INSERT ON detour TO has_a_way"],
+    "a view of a view": [
+        "CREATE VIEW inner_ AS SELECT * FROM rows; CREATE VIEW detour AS SELECT * FROM inner_",
+        "GRANT INSERT ON detour TO has_a_way",
+    ],
+    "a rule": [
+        "CREATE TABLE detour (id bigint)",
+        "CREATE RULE r AS ON INSERT TO detour DO ALSO INSERT INTO rows VALUES (new.id)",
+        "GRANT INSERT ON detour TO has_a_way",
+    ],
+    "a function": ["CREATE FUNCTION detour() RETURNS void SECURITY DEFINER LANGUAGE sql AS 'INSERT INTO rows VALUES (1)'"],
+    "a trigger": [
+        "CREATE TABLE detour (id bigint)",
+        "CREATE FUNCTION lends() RETURNS trigger SECURITY DEFINER LANGUAGE plpgsql"
+        " AS 'BEGIN INSERT INTO rows VALUES (new.id); RETURN new; END'",
+        "CREATE TRIGGER t AFTER INSERT ON detour FOR EACH ROW EXECUTE FUNCTION lends()",
+        "GRANT INSERT (id) ON detour TO has_a_way",
+    ],
+    "a cascade": [
+        "CREATE TABLE detour (id bigint PRIMARY KEY)",
+        "ALTER TABLE rows ADD FOREIGN KEY (id) REFERENCES detour ON UPDATE CASCADE",
+        "GRANT UPDATE ON detour TO has_a_way",
+    ],
+}
+
+
+@pytest.mark.parametrize("detour", DETOURS)
+def test_a_role_that_can_write_only_by_a_detour_is_waited_for(source: str, detour: str) -> None:
+    with role(source, "has_a_way", "SELECT ON rows"):
+        with psycopg.connect(source, autocommit=True) as db:
+            for statement in DETOURS[detour]:
+                db.execute(statement)
+        with psycopg.connect(source, user="has_a_way") as writer:
+            writer.execute("SELECT now()")
+            taken = take(source)
+            assert [t.pid for t in taken.open_] == [writer.info.backend_pid]
+
+
+def test_a_role_that_reads_a_view_or_may_not_call_the_function_is_not_waited_for(source: str) -> None:
+    with role(source, "has_a_way", "SELECT ON rows"):
+        with psycopg.connect(source, autocommit=True) as db:
+            for statement in DETOURS["a function"]:
+                db.execute(statement)
+            db.execute("REVOKE EXECUTE ON FUNCTION detour FROM PUBLIC")
+            db.execute("CREATE VIEW shows AS SELECT * FROM rows; GRANT SELECT ON shows TO has_a_way")
+        with psycopg.connect(source, user="has_a_way") as reader:
+            reader.execute("SELECT count(*) FROM shows")
+            assert take(source).held
