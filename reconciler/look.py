@@ -166,6 +166,7 @@ def _sight(
         since=since.start(source.at),
         until=source.at,
         indexed=subject.source.created_at_index is not None,
+        always_dated=subject.source.always_dated,
         whole=whole,
     )
     reader.since_us = chosen.since_us

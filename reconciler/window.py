@@ -91,9 +91,13 @@ def plan(
     since: datetime | None,
     until: datetime,
     indexed: bool,
+    always_dated: bool,
     whole: bool,
 ) -> Plan:
-    """Choose the strategy. `whole`: the deletes claim needs the whole key range whatever the window."""
+    """Choose the strategy. `whole`: the deletes claim needs the whole key range whatever the window.
+
+    A row without a date belongs to every window and may have any key: only where none can be may the key cut.
+    """
     evidence = "full" if since is None or table.created_at is None else "operator"
     if since is None or table.created_at is None:
         cannot_see = [_SWITCHED] if data_type.source.scope else []
@@ -103,13 +107,17 @@ def plan(
     cannot_see = [_UNDATED]
     if not whole and indexed and _share(connection, table, since) <= SMALL_PART:
         strategy = "created_at_index"
-    elif not whole and data_type.source.monotonic and table.kind in ("int", "uuid") and table.by_range:
+    elif not whole and _cut_by_key(data_type, table, always_dated):
         strategy = "key_bisect"
         cannot_see.append("rows keyed below the window's first key, whatever their date (settings: monotonic)")
     if data_type.source.scope:
         cannot_see.append(_SWITCHED)
     window = Window(strategy=strategy, since=since, until=until, evidence=evidence, cannot_see=cannot_see)
     return Plan(strategy=strategy, since_us=microseconds(_reach(table, since)), window=window)
+
+
+def _cut_by_key(data_type: DataType, table: Table, always_dated: bool) -> bool:
+    return data_type.source.monotonic and always_dated and table.kind in ("int", "uuid") and table.by_range
 
 
 def _reach(table: Table, since: datetime) -> datetime:

@@ -70,6 +70,11 @@ class Facts:
         return tuple(c.name for c in self.key if not _never_null(self.relation, c))
 
     @property
+    def always_dated(self) -> bool:
+        """No row's `created_at` can be NULL."""
+        return self.created_at is not None and _never_null(self.relation, self.created_at)
+
+    @property
     def hidden(self) -> list[str]:
         """Why rows of this table may be hidden from us. Empty: nothing hides any."""
         told = []

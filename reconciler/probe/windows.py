@@ -63,7 +63,7 @@ def _start(reader: Reader, since_us: int) -> sql.Composable:
 def key_bisect(reader: Reader, since_us: int) -> Key | None:
     """The least key that may be dated at or after `since_us`, where dates never fall as the key rises; None: no such row.
 
-    That they never fall is believed. Rows without a date are passed over.
+    That they never fall is believed. Rows without a date are passed over: who cuts by key makes sure there are none.
     """
     if reader.table.kind not in ("int", "uuid") or not reader.table.by_range:
         raise CatalogError(f"cannot search {reader.table.qualified} by time: its key is neither an integer nor a uuid")

@@ -122,6 +122,7 @@ def test_an_index_on_time_serves_a_small_window_exactly(items: World) -> None:
 
 def test_a_monotonic_table_is_cut_by_key(items: World) -> None:
     items.source_extra = {"monotonic": True}
+    items.always_dated()
     items.rows([150], items.now - timedelta(minutes=50))
     items.rows([300, 301], items.now - timedelta(minutes=5))
     outcome = items.gaps(since="30m")

@@ -50,9 +50,18 @@ def test_a_quiet_window_of_a_table_with_rows_is_clear_by_every_strategy(items: W
 
 def test_a_quiet_window_of_a_monotonic_table_is_clear(items: World) -> None:
     items.source_extra = {"monotonic": True}
+    items.always_dated()
     report = items.gaps(since="10m").report
     assert report.data_types[0].window.strategy == "key_bisect"
     assert report.verdict is Verdict.CLEAR
+
+
+def test_a_row_without_a_date_is_found_below_the_window_of_a_monotonic_table(items: World) -> None:
+    items.source_extra = {"monotonic": True}
+    items.rows([0], None)
+    outcome = items.gaps(since="10m")
+    assert outcome.report.data_types[0].window.strategy == "full"
+    assert set(found(outcome)) == {"0"}
 
 
 def test_a_monotonic_table_with_text_keys_is_compared_whole(world: World) -> None:

@@ -66,6 +66,10 @@ class World:
                 " state smallint NOT NULL DEFAULT 0, created_at timestamptz NOT NULL DEFAULT now())"
             )
 
+    def always_dated(self) -> None:
+        with psycopg.connect(self.source) as db:
+            db.execute("ALTER TABLE items ALTER created_at SET NOT NULL")
+
     # -- filling ------------------------------------------------------------------------------------------------------
 
     def rows(self, keys: Iterable[Any], at: datetime | str | None = AN_HOUR_AGO) -> None:
