@@ -49,7 +49,7 @@ def run(
     """Make the target whole, and say whether it is. Raises FencepostError where a side cannot be read, RefusedWrite
     where the plan is not the one approved or another holds the lease."""
     asked, order = Since.read(since), Order(dry_run=dry_run, plan=plan, max_backfill=max_backfill)
-    words = words_of(names, since, deletes=deletes)
+    words = [*words_of(names, since, deletes=deletes), *_allowed(plan, max_backfill, without_log=without_log)]
     mine = history.settings_hash(settings, words)
     if not dry_run and (followed := captain.follow(ledger, mine, say)) is not None:
         return followed
@@ -78,6 +78,12 @@ def run(
     if followed is None:
         raise FencepostError(f"the cutover at work, {held.described}, died", hint="run the cutover again")
     return followed
+
+
+def _allowed(plan: str | None, max_backfill: int | None, *, without_log: bool) -> list[str]:
+    """What else was asked: whoever allowed less, or asked for more proof, must not be answered with another's report."""
+    asked = {"plan": plan, "max_backfill": max_backfill, "without_log": without_log or None}
+    return [f"{name}={value}" for name, value in asked.items() if value is not None]
 
 
 def _cut_over(r: Run, asked: Since, order: Order, held: lease.Held | None, locate: Locate | None) -> Outcome:

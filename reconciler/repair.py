@@ -12,6 +12,7 @@ from reconciler import backfill, lease
 from reconciler.examine import Run
 from reconciler.outcome import TypeOutcome
 from reconciler.scene import Subject
+from schemas.errors import RefusedWrite
 from schemas.keys import KeySet
 from schemas.verdict import GapClass
 
@@ -74,23 +75,42 @@ def carry_out(
         return f"a dry run: {plan.total} registry rows would be inserted, none was"
     if not jobs:
         return "nothing was missing, so nothing was written"
-    forbidden = [f"{job.name}: {'; '.join(guarded[job.name])}" for job in jobs if guarded[job.name]]
-    if forbidden:
-        return f"nothing was written, because a proof that guards writes failed ({' | '.join(forbidden)})"
     refusal = backfill.capped(plan, order.max_backfill)
     if refusal is not None:
         return f"{refusal.reason}; {refusal.hint}"
-    r.say.phase(f"inserting {plan.total} registry rows")
-    done = backfill.backfill(r.settings.backfill, r.ledger, r.id, jobs, **_doors(r), lease=held, progress=r.say.advance)
+    allowed = [job for job in jobs if _allowed(job, guarded[job.name], outcomes)]
+    if not allowed:
+        return "nothing was written: see each data type"
+    r.say.phase(f"inserting {sum(len(job.keys) for job in allowed)} registry rows")
+    done = backfill.backfill(r.settings.backfill, r.ledger, r.id, allowed, **_doors(r), lease=held, progress=r.say.advance)
     for t in outcomes:
         if t.subject.name in done:
-            result = done[t.subject.name]
-            t.backfilled = len(result.inserted) - len(result.taken_back)
-            if len(result.vanished):
-                t.notes.append(f"{len(result.vanished)} rows were gone from the source before they were inserted")
-            if len(result.taken_back):
-                t.notes.append(f"{len(result.taken_back)} inserted rows were taken back: their source rows had gone")
+            _account(t, done[t.subject.name])
     return f"{sum(t.backfilled for t in outcomes)} registry rows were inserted; `fencepost undo {r.id}` takes them back"
+
+
+def _allowed(job: backfill.Job, failed: list[str], outcomes: Sequence[TypeOutcome]) -> bool:
+    """Whether one data type may be written. What stands against it is noted there; the others are written all the same."""
+    why = f"a proof that guards writes failed ({'; '.join(failed)})" if failed else None
+    if why is None:
+        try:
+            backfill.guarded(job)
+        except RefusedWrite as refused:
+            why = f"{refused}; {refused.hint}"
+    if why is not None:
+        notes = next(t.notes for t in outcomes if t.subject.name == job.name)
+        notes.append(f"{len(job.keys)} missing registry rows were not inserted: {why}")
+    return why is None
+
+
+def _account(t: TypeOutcome, result: backfill.Done) -> None:
+    t.backfilled = result.backfilled
+    if len(result.vanished):
+        t.notes.append(f"{len(result.vanished)} rows were gone from the source before they were inserted")
+    if len(result.taken_back):
+        t.notes.append(f"{len(result.taken_back)} inserted rows were taken back: their source rows had gone")
+    if result.duplicates:
+        t.notes.append(f"{result.duplicates} keys stand in more than one registry row now; no unique index forbids it")
 
 
 def _keys(t: TypeOutcome) -> KeySet:

@@ -6,7 +6,7 @@
 
 from reconciler.backfill.aftermath import Finished, Undone, finish_unfinished, undo, unfinished
 from reconciler.backfill.plan import Job, Plan, Refusal, approve, capped, plan
-from reconciler.backfill.run import Done, Pace, backfill
+from reconciler.backfill.run import Done, Pace, backfill, guarded
 
 __all__ = [
     "Done",
@@ -20,6 +20,7 @@ __all__ = [
     "backfill",
     "capped",
     "finish_unfinished",
+    "guarded",
     "plan",
     "undo",
     "unfinished",

@@ -57,6 +57,7 @@ def _strategy(
         since=since,
         until=now,
         indexed=found.created_at_index is not None,
+        always_dated=found.always_dated,
         whole=False,
     )
     told = f"strategy {chosen.strategy}, {rows}"

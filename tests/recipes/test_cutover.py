@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
+from typing import Any
 
 import psycopg
 import pytest
@@ -121,8 +122,10 @@ def test_a_registry_without_a_unique_index_is_refused_unless_the_appliers_are_st
     with psycopg.connect(items.target) as db:
         db.execute("ALTER TABLE item_registry DROP CONSTRAINT item_registry_item_id_key")
     items.rows([201])
-    with pytest.raises(RefusedWrite, match="unique index"):
-        items.cutover()
+    report = items.cutover().report
+    assert report.verdict is Verdict.GAPS
+    assert (report.data_types[0].backfilled, report.data_types[0].remaining) == (0, 1)
+    assert "no valid unique index" in report.data_types[0].notes[0]
     assert "201" not in items.in_registry()
     items.registry_extra = {"appliers_stopped": True}
     assert items.cutover().report.verdict is Verdict.CLEAR
@@ -262,6 +265,45 @@ def test_a_second_captain_follows_the_first_and_ends_with_its_report(items: Worl
     assert second[0].report.run == first.report.run
     assert second[0].report.json_text() == first.report.json_text()
     assert set(found(second[0])) == {"201"}
+
+
+@pytest.mark.parametrize(
+    "other", [{"max_backfill": 5}, {"without_log": True}, {"plan": "sha256:0"}, {"deletes": True}], ids=str
+)
+def test_who_asked_for_something_else_is_not_answered_with_the_report_of_the_captain(
+    items: World, other: dict[str, Any]
+) -> None:
+    items.rows([201])
+    refused: list[str] = []
+
+    def ask_another() -> None:
+        with pytest.raises(RefusedWrite, match="under other settings or options") as told:
+            items.cutover(**other)
+        refused.append(str(told.value))
+
+    assert items.cutover(say=At("comparing item", once(ask_another))).report.verdict is Verdict.CLEAR
+    assert refused
+
+
+def test_a_proof_that_fails_for_one_data_type_stops_the_writes_of_that_type_alone(items: World) -> None:
+    for side, table in ((items.source, "items"), (items.target, "item_registry")):
+        with psycopg.connect(side) as db:
+            db.execute(f"CREATE TABLE other_{table} (LIKE {table} INCLUDING ALL)")
+    with psycopg.connect(items.source) as db:
+        # A row without a key can be in no key set: the proof `visible` fails for this type.
+        db.execute("ALTER TABLE other_items DROP CONSTRAINT other_items_pkey; CREATE UNIQUE INDEX ON other_items (id)")
+        db.execute("ALTER TABLE other_items ALTER id DROP NOT NULL")
+        db.execute("INSERT INTO other_items VALUES (1, 1, now()), (NULL, 1, now())")
+    items.rows([201])
+    plain = items.plain()["data_types"]["item"]
+    other = {**plain, "source": {**plain["source"], "table": "public.other_items"}}
+    other["registry"] = {**plain["registry"], "table": "public.other_item_registry"}
+    items.extra = {"data_types": {"item": plain, "other": {**other, "match": {"op": "never"}}}}
+    report = items.cutover().report
+    assert report.verdict is Verdict.CANNOT_TELL
+    assert {t.name: (t.backfilled, t.remaining) for t in report.data_types} == {"item": (1, 0), "other": (0, 1)}
+    assert "a proof that guards writes failed" in report.data_types[1].notes[0]
+    assert "201" in items.in_registry()
 
 
 def test_a_source_that_is_fed_by_a_subscription_is_no_primary(items: World, postgres: Postgres) -> None:

@@ -221,8 +221,8 @@ DETOURS = {
     "a function": ["CREATE FUNCTION detour() RETURNS void SECURITY DEFINER LANGUAGE sql AS 'INSERT INTO rows VALUES (1)'"],
     "a trigger": [
         "CREATE TABLE detour (id bigint)",
-        "CREATE FUNCTION lends() RETURNS trigger SECURITY DEFINER LANGUAGE plpgsql"
-        " AS 'BEGIN INSERT INTO rows VALUES (new.id); RETURN new; END'",
+        """CREATE FUNCTION lends() RETURNS trigger SECURITY DEFINER LANGUAGE plpgsql
+           AS 'BEGIN INSERT INTO rows VALUES (new.id); RETURN new; END'""",
         "CREATE TRIGGER t AFTER INSERT ON detour FOR EACH ROW EXECUTE FUNCTION lends()",
         "GRANT INSERT (id) ON detour TO has_a_way",
     ],
