@@ -6,6 +6,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.made-from-lock
 KIT    ?= ../shared/acceptance
+# Most tests wait more than they reckon. Each worker starts servers of its own; a file stays with one worker.
+WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test fast lint format types bench acceptance postgres15 lock clean
@@ -26,7 +28,7 @@ demo: venv  ## the whole story on an embedded PostgreSQL and an embedded broker
 	$(BIN)/fencepost demo
 
 test: lint types  ## everything: lint, types, and all tests on real servers (CI=true: a missing part is a failure)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 fast: venv  ## the tests that need no server
 	$(BIN)/python -m pytest -m "not parts"

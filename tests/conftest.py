@@ -34,7 +34,7 @@ from tests.stack.registry import SchemaRegistry
 SERVERS = {"kafka", "schema_registry", "postgres", "postgres16", "postgres15", "connect", "stand_folder"}
 MISSING = "missing part: "
 NUMBERS = itertools.count(1)
-KEPT_LOGS = pytest.StashKey[Path]()
+KEPT_LOGS = pytest.StashKey[list[Path]]()
 
 
 class DebeziumFactory(Protocol):
@@ -77,6 +77,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.parts)
 
 
+@pytest.hookimpl(optionalhook=True)  # xdist's: what a worker keeps to itself, its end tells
+def pytest_testnodedown(node: Any) -> None:
+    kept = getattr(node, "workeroutput", {}).get("kept_logs")
+    if kept is not None:
+        node.config.stash.setdefault(KEPT_LOGS, []).append(Path(kept))
+
+
 def pytest_report_header() -> str:
     return "stand: " + ", ".join(f"{part} {'yes' if there else 'MISSING'}" for part, there in _rungs())
 
@@ -86,8 +93,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     found = [match[1] for reason in reasons if (match := re.search(rf"{MISSING}([^:]+)", reason))]
     for part, tests in sorted(Counter(found).items()):
         terminalreporter.write_line(f"NOT RUN for want of {part}: {tests} tests", yellow=True)
-    kept = terminalreporter.config.stash.get(KEPT_LOGS, None)
-    if kept is not None:
+    for kept in terminalreporter.config.stash.get(KEPT_LOGS, []):
         terminalreporter.write_line(f"the servers' logs are kept in {kept}")
 
 
@@ -118,7 +124,9 @@ def stand_folder(request: pytest.FixtureRequest) -> Iterator[Path]:
     if request.session.testsfailed:  # the logs may tell why; the data only fill the disk
         for data in folder.glob("**/data"):
             shutil.rmtree(data, ignore_errors=True)
-        request.config.stash[KEPT_LOGS] = folder
+        request.config.stash[KEPT_LOGS] = [folder]
+        if (told := getattr(request.config, "workeroutput", None)) is not None:
+            told["kept_logs"] = str(folder)
     else:
         shutil.rmtree(folder, ignore_errors=True)
 
