@@ -220,3 +220,6 @@ class DataType(Strict):
 
     def settle_or(self, default: timedelta) -> timedelta:
         return default if self.settle is None else self.settle
+
+    def budget_or(self, default: float) -> float:
+        return default if self.budget is None else self.budget

@@ -138,6 +138,8 @@ class SweepSettings(Strict):
 class AlertSettings(Strict):
     budget: float = Field(0.0001, gt=0, lt=1)  #: tolerated share of dropped creations
     webhook: SecretStr | None = None
+    #: Where docs/runbooks.md is to be read. No braces or spaces: Prometheus expands templates in annotations.
+    runbooks: str = Field("docs/runbooks.md", pattern=r"^[^\s{}#\x00-\x1f\x7f]+$")
 
 
 class QuarantineSettings(Strict):
