@@ -98,6 +98,18 @@ def cutover(desk: Desk, ledger: Ledger, **asked: Any) -> Answer:
     return run_cutover(desk, ledger, asked, _EventLog(desk, ledger))
 
 
+def sweep(desk: Desk, ledger: Ledger, **asked: Any) -> Answer:
+    """Compare everything, both ways, in the background.
+
+    Looks for rows without a registry row and registry rows without a row, range by range, one short snapshot a
+    range; holds still while the source is busy. What is verified is remembered, so a pass that was killed goes on where
+    it was, and `--since auto` knows what is new. With --every it goes on until stopped; Ctrl-C and SIGTERM end it with 0.
+    """
+    from reconciler.cli import run_sweep
+
+    return run_sweep(desk, ledger, asked, _EventLog(desk, ledger))
+
+
 def recheck(desk: Desk, ledger: Ledger, *, run: str) -> Answer:
     """Does a verdict still stand? Compare the tables again.
 
@@ -286,6 +298,11 @@ COMMANDS = (
     Command(path=("check",), run=check, options=(o.SINCE, o.TYPES, o.REHEARSE)),
     Command(path=("gaps",), run=gaps, options=o.JUDGING),
     Command(path=("cutover",), run=cutover, options=(*o.JUDGING, o.DRY_RUN, o.PLAN, o.MAX_BACKFILL)),
+    Command(
+        path=("sweep",),
+        run=sweep,
+        options=(o.TYPES, o.EVERY_TIME, o.RATE, o.FILL, o.MAX_BACKFILL, o.REPORT, o.WAIT, o.WITHOUT_LOG),
+    ),
     Command(path=("recheck",), run=recheck, options=(o.RUN,)),
     Command(path=("undo",), run=undo, options=(o.RUN,)),
     Command(path=("track",), run=track, options=(o.UNTIL_END,)),
@@ -302,6 +319,10 @@ COMMANDS = (
 LINE = CommandLine(name="fencepost", version=VERSION, about=ABOUT, after=AFTER, groups=GROUPS, commands=COMMANDS)
 #: They run until they are told to stop, and then have done what they were asked.
 SERVICES = (track,)
+
+
+def _serves(asked: Asked) -> bool:
+    return asked.command.run in SERVICES or (asked.command.run is sweep and "every" in asked.own)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -321,7 +342,7 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as done:  # help and version were printed
         return int(done.code or 0)
     except KeyboardInterrupt as stopped:
-        return 0 if asked and asked.command.run in SERVICES else report_failure(stopped)
+        return 0 if asked and _serves(asked) else report_failure(stopped)
     except Exception as error:  # noqa: BLE001 - the last door: everything is told here
         return report_failure(error)
 
@@ -332,8 +353,7 @@ def _run(asked: Asked) -> int:
     from databases.ledger import Ledger
     from terminal.desk import opened
 
-    serving = asked.command.run in SERVICES and not asked.own.get("until_end")
-    with opened(asked.common, service=serving) as desk:
+    with opened(asked.common, service=_serves(asked) and not asked.own.get("until_end")) as desk:
         ledger = Ledger.of(desk.settings)
         try:
             answer: Answer = asked.command.run(desk, ledger, **asked.own)

@@ -27,6 +27,8 @@ def follow(ledger: Ledger, settings: str, say: Say) -> Outcome | None:
     died. Raises RefusedWrite where somebody writes under other settings, FencepostError where the captain failed."""
     if not ledger.exists() or (taken := lease.holder_of(ledger)) is None or taken.run is None:
         return None
+    if taken.rank < lease.Rank.CUTOVER:  # a sweep or an audit: it gives way between two of its batches
+        return None
     run = taken.run
     if recall.running(ledger, KIND, settings) != run and (past := recall.load(ledger, run)).state == history.State.RUNNING:
         raise RefusedWrite(

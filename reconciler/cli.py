@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any, Protocol
 
 from databases.ledger import Ledger
@@ -22,7 +23,7 @@ from schemas.verdict import Report, utc
 from terminal.desk import Answer, Desk
 from terminal.layout import counted
 from terminal.output import tell
-from terminal.values import repeated
+from terminal.values import repeated, span_of
 from terminal.values import wait as wait_of
 
 if TYPE_CHECKING:
@@ -117,6 +118,47 @@ def run_cutover(desk: Desk, ledger: Ledger, asked: dict[str, Any], log: EventLog
         max_backfill=question.max_backfill,
     )
     return _judged(desk, question, outcome)
+
+
+def run_sweep(desk: Desk, ledger: Ledger, asked: dict[str, Any], log: EventLog) -> Answer:
+    from reconciler import sweep
+    from schemas.errors import UnavailableError
+
+    every = asked.pop("every", None)
+    options = {name: asked.pop(name) for name in ("backfill", "rate") if name in asked}
+    question = Question(**asked)
+    known = question.checked(desk)
+    del known["since"], known["deletes"]
+
+    def once(stop: Event | None) -> Answer:
+        outcome = sweep.run(
+            desk.settings,
+            ledger,
+            **known,
+            **options,
+            max_backfill=question.max_backfill,
+            stop=stop,
+            topics=log.topics,
+            catch_up=log.catch_up,
+            locate=log.locate,
+        )
+        assert outcome is not None  # only an event can stop it, and nobody sets this one
+        return _judged(desk, question, outcome)
+
+    if every is None:
+        return once(None)
+    pause = span_of("--every", every)
+    stop = Event()
+
+    def again(stop: Event) -> None:
+        try:
+            once(stop).given(desk)
+        except UnavailableError as error:  # a server that is away is there again some day
+            desk.say.waiting(f"for a minute, then tries again: {error}")
+            stop.wait(60)
+
+    sweep.loop(again, lambda: sweep.due(ledger, desk.settings, known["names"], pause), stop, desk.say)
+    return Answer()
 
 
 def _judged(desk: Desk, question: Question, outcome: Outcome) -> Answer:

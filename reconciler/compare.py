@@ -71,12 +71,17 @@ def compare(
             _direct_needle(found, subject, source, window=True)
         else:
             found = _by_spans(subject, source, registry, reader, low, say)
+    look_for_newest(found.needles, subject, source, reader)
+    return found
+
+
+def look_for_newest(needles: Needles, subject: Subject, source: Snapshot, reader: AnnouncedReader) -> None:
+    """Do the log and the table speak of the same rows?"""
     newest = reader.newest(NEWEST)
-    found.needles.newest = len(newest)
+    needles.newest = len(newest)
     if len(newest):
         present = probe.present(Reader(source.first, subject.source.table), newest)
-        found.needles.newest_found = len(present)
-    return found
+        needles.newest_found = len(present)
 
 
 def _by_spans(

@@ -22,8 +22,7 @@ from reconciler.examine import words as words_of
 from reconciler.look import Look, look
 from reconciler.outcome import Outcome, TypeOutcome
 from reconciler.ports import CatchUp, Locate, Say, Topics
-from reconciler.proofs import Claim, withheld
-from reconciler.repair import Order, carry_out, finish_earlier
+from reconciler.repair import Order, carry_out, finish_earlier, guarded
 from reconciler.window import Since
 from schemas.errors import FencepostError
 from schemas.settings import Settings
@@ -96,7 +95,7 @@ def _cut_over(r: Run, asked: Since, order: Order, held: lease.Held | None, locat
     whole = r.shown.deletes
     first = look(r.scene, r.shown, readers, coverages, since=asked, say=r.say, whole=whole)
     outcomes = type_outcomes(r, first.sights, readers, {}, locate)
-    r.notes.append(carry_out(r, outcomes, order, held, guarded=_guarded(r, outcomes)))
+    r.notes.append(carry_out(r, outcomes, order, held, guarded=guarded(r, outcomes)))
     _again(r, outcomes, readers, coverages, asked)
     if r.shown.deletes:
         _deletes(r, outcomes, readers, locate)
@@ -147,16 +146,6 @@ def _pipeline(r: Run) -> None:
         step = min(left, 1.0)
         time.sleep(step)
         left -= step
-
-
-def _guarded(r: Run, outcomes: Sequence[TypeOutcome]) -> Mapping[str, list[str]]:
-    """By data type, the failed proofs that forbid to write anything."""
-    guards = ("identity", "snapshot", "visible", "window", "control")
-    found = proofs.judge(r.shown)
-    return {
-        t.subject.name: [p.seen for p in withheld(r.shown, found, Claim.CREATES, t.subject.name) if p.name in guards]
-        for t in outcomes
-    }
 
 
 def _again(

@@ -6,13 +6,12 @@ read past the first. Until then it is in flight, and some left at the end means 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from databases.ledger import Ledger
-from reconciler import orphans, proofs
-from reconciler.examine import Run, begin, type_outcomes, words
+from reconciler import orphans, proofs, settle
+from reconciler.examine import begin, type_outcomes, words
 from reconciler.look import again, look
 from reconciler.outcome import Outcome
 from reconciler.ports import CatchUp, Locate, Say, Topics
@@ -56,7 +55,8 @@ def run(
         r.logbook.note(coverages)
         first = look(r.scene, r.shown, readers, coverages, since=asked, say=say, whole=deletes)
         surplus = orphans.find(r.scene, r.shown, readers, say) if deletes else {}
-        settled = _settle(r, any(s.candidates for s in first.sights.values()) or any(map(len, surplus.values())), first.at)
+        candidates = any(s.candidates for s in first.sights.values()) or any(map(len, surplus.values()))
+        settled = settle.wait(r, first.at if candidates else None)
         r.logbook.follow()
         if any(len(s.candidates.missing) or len(s.candidates.stale) for s in first.sights.values()):
             for name, seen in again(r.scene, r.shown, first, readers, say).items():
@@ -82,18 +82,3 @@ def run(
             find = locate if r.logbook.readable else None
             outcome.orphans = orphans.judge(outcome.subject, keys - waiting, waiting, readers[outcome.subject.name], find)
         return r.finish(proofs.judge(r.shown), outcomes)
-
-
-def _settle(r: Run, needed: bool, first_seen: datetime) -> bool:
-    """Wait until the first sighting is `settle` old, by the source's clock. False where --wait does not reach so far."""
-    if not needed:
-        return True
-    settle = max(s.data_type.settle_or(r.settings.fence.settle) for s in r.scene.subjects)
-    left = settle - (r.scene.now() - first_seen)
-    if r.wait is not None and left > r.wait:
-        return False
-    while left > timedelta(0):
-        r.say.waiting(f"for {left.total_seconds():.0f} s, so that events on their way can arrive (settle)")
-        time.sleep(min(left.total_seconds(), 1.0))
-        left = settle - (r.scene.now() - first_seen)
-    return True

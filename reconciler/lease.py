@@ -53,6 +53,7 @@ class Taken:
     holder: str
     run: str | None
     epoch: int
+    rank: int = Rank.CUTOVER
 
     @property
     def described(self) -> str:
@@ -115,10 +116,12 @@ def acquire(
 def holder_of(ledger: Ledger, name: str = WRITER) -> Taken | None:
     """Who holds the lease now; None where nobody does."""
     t = tables.lease
-    asked = sa.select(t.c.holder, t.c.run, t.c.epoch).where(t.c.name == name, t.c.expires_at > sa.func.clock_timestamp())
+    asked = sa.select(t.c.holder, t.c.run, t.c.epoch, t.c.rank).where(
+        t.c.name == name, t.c.expires_at > sa.func.clock_timestamp()
+    )
     with ledger.begin("ask who holds the lease on registry writes") as connection:
         row = connection.execute(asked).one_or_none()
-    return None if row is None else Taken(holder=row.holder, run=row.run, epoch=row.epoch)
+    return None if row is None else Taken(holder=row.holder, run=row.run, epoch=row.epoch, rank=row.rank)
 
 
 class Held:

@@ -181,7 +181,7 @@ def _sight(
             coverage=coverage,
         )
     differences = compare(subject, source, registry, reader, chosen, say)
-    candidates = _candidates(subject, source, differences, reader, coverage, chosen)
+    candidates = candidates_of(subject, source, differences, reader, coverage, chosen)
     candidates.stale = stale.find(
         subject,
         source,
@@ -200,7 +200,7 @@ def _sight(
     )
 
 
-def _candidates(
+def candidates_of(
     subject: Subject,
     source: Snapshot,
     differences: Differences,
@@ -269,7 +269,7 @@ def again(scene: Scene, shown: Shown, looked: Look, readers: Mapping[str, Announ
                 found = sight.candidates
                 out[subject.name] = Second(missing=found.missing, unaccepted=sight.unaccepted, stale=found.stale)
                 continue
-            missing = _still_missing(subject, source, registry, sight, readers[subject.name], say)
+            missing = still_missing(subject, source, registry, sight, readers[subject.name], say)
             out[subject.name] = Second(
                 missing=missing,
                 unaccepted=unaccepted(subject, registry, missing),
@@ -278,7 +278,7 @@ def again(scene: Scene, shown: Shown, looked: Look, readers: Mapping[str, Announ
     return out
 
 
-def _still_missing(
+def still_missing(
     subject: Subject, source: Snapshot, registry: Snapshot, sight: Sight, reader: AnnouncedReader, say: Say
 ) -> KeySet:
     missing = sight.candidates.missing

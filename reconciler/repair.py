@@ -8,9 +8,10 @@ from functools import partial
 from typing import Any
 
 from databases.connect import connect
-from reconciler import backfill, lease
+from reconciler import backfill, lease, proofs
 from reconciler.examine import Run
 from reconciler.outcome import TypeOutcome
+from reconciler.proofs import Claim, withheld
 from reconciler.scene import Subject
 from schemas.errors import RefusedWrite
 from schemas.keys import KeySet
@@ -54,6 +55,16 @@ def _doors(r: Run) -> dict[str, Any]:
     return {
         "source": partial(connect, source, "the source", read_only=True),
         "registry": partial(connect, r.settings.registry.dsn, "the registry", autocommit=False),
+    }
+
+
+def guarded(r: Run, outcomes: Sequence[TypeOutcome]) -> dict[str, list[str]]:
+    """By data type, the failed proofs that forbid to write anything."""
+    guards = ("identity", "snapshot", "visible", "window", "control")
+    found = proofs.judge(r.shown)
+    return {
+        t.subject.name: [p.seen for p in withheld(r.shown, found, Claim.CREATES, t.subject.name) if p.name in guards]
+        for t in outcomes
     }
 
 

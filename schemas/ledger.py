@@ -202,16 +202,62 @@ identity = Table(
     Index(None, "side", "id"),
 )
 
-#: What a look saw of a source table, for later windows by key.
+#: What the source stood at before a pass looked at its first row. `run` is the sweep's id.
 mark = Table(
     "mark",
     metadata,
     Column("run", Text, primary_key=True),
     Column("data_type", Text, primary_key=True),
     Column("server_time", DateTime(timezone=True), nullable=False),
+    # When the oldest transaction open then had begun, or `server_time` where none was; NULL where nobody could tell.
     Column("oldest_open", DateTime(timezone=True)),
-    Column("highest", LargeBinary),
+    Column("highest", LargeBinary),  # the highest key then, where keys have an order
     Column("lsn", Text),
+)
+
+#: A full pass over one data type, from its first range to its judgement.
+sweep = Table(
+    "sweep",
+    metadata,
+    Column("id", Text, primary_key=True),  # of the run that began it
+    Column("data_type", Text, primary_key=True),
+    Column("run", Text, nullable=False),  # the last run that went on with it
+    Column("state", Text, nullable=False),  # running | covered | finished | abandoned
+    Column("bound", JSONB, nullable=False),  # servers, tables, keys, scope and accepted states that it holds for
+    Column("started_at", DateTime(timezone=True), nullable=False),  # by the source's clock, as all its times
+    Column("finished_at", DateTime(timezone=True)),
+    Column("rows", BigInteger),
+    Column("verified", BigInteger),
+    Column("found", BigInteger),
+    Column("fixed", BigInteger),
+    Column("oldest_missing", DateTime(timezone=True)),  # creation of the oldest row that was still missing at its end
+    Column("note", Text),
+    Index(None, "data_type", "id"),
+)
+
+#: One part of a pass that was looked at under one snapshot a side: the keys it verified, and those it could not. Ranges
+#: are [low, high) and join; where a key has no order, all parts of a table are buckets of one snapshot.
+verified_range = Table(
+    "verified_range",
+    metadata,
+    Column("sweep", Text, primary_key=True),
+    Column("data_type", Text, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("low", LargeBinary),
+    Column("high", LargeBinary),
+    Column("buckets", Integer),  # of how many buckets this is number `number`
+    Column("at", DateTime(timezone=True), nullable=False),
+    Column("lsn", Text, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("registered", BigInteger, nullable=False),
+    Column("announced", BigInteger, nullable=False),
+    Column("needles", BigInteger, nullable=False),
+    Column("verified", BigInteger, nullable=False),
+    Column("keys", LargeBinary, nullable=False),  # source rows with an accepted registry row
+    Column("missing", LargeBinary, nullable=False),  # first sightings, judged when they are seen again
+    Column("surplus", LargeBinary, nullable=False),
+    Column("stale", LargeBinary, nullable=False),
+    ForeignKeyConstraint(["sweep", "data_type"], ["sweep.id", "sweep.data_type"], ondelete="CASCADE"),
 )
 
 #: A command that judged, or wrote. `digest` covers the stored report and `previous`, so a report can be checked later.

@@ -126,6 +126,7 @@ class AuditSettings(Strict):
 class BrakeSettings(Strict):
     replica_lag: Duration = timedelta(seconds=30)
     active_sessions: int | None = Field(None, ge=1)
+    statement_time: Span | None = None  #: of looking up one key
 
 
 class SweepSettings(Strict):

@@ -86,6 +86,13 @@ MAX_BACKFILL = option(
     metavar="N",
     help="if more rows than this are missing, over all data types, insert none",
 )
+EVERY_TIME = option(
+    "--every",
+    metavar="TIME",
+    help="go on until stopped, and begin a pass so long after the last one began, such as 24h; without it one pass",
+)
+RATE = option("--rate", type=whole(1), metavar="N", help="read at most so many keys a second; without it sweep.rate")
+FILL = flag("--backfill", "also insert what is missing, as a cutover does; without it as sweep.backfill says")
 UNTIL_END = flag("--until-end", "stop at the ends of the topics as they were at the start")
 REHEARSE = flag("--rehearse", "also run every proof on the live system, once, without a verdict")
 RUN = option("run", metavar="RUN", help="the run's id, its beginning or its end, or latest; `fencepost runs` lists them")

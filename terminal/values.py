@@ -18,6 +18,18 @@ def wait(text: str) -> timedelta:
         raise SettingsError(f"--wait cannot be {text!r}: {error}", hint="for instance --wait 30s") from None
 
 
+def span_of(name: str, text: str) -> timedelta:
+    """The time that an option takes, which may not be nothing. Raises SettingsError."""
+    hint = f"for instance {name} 24h"
+    try:
+        found = duration(text)
+    except ValueError as error:
+        raise SettingsError(f"{name} cannot be {text!r}: {error}", hint=hint) from None
+    if not found:
+        raise SettingsError(f"{name} cannot be {text!r}: that would be without end", hint=hint)
+    return found
+
+
 def repeated(
     config: Path | None,
     since: str | None,

@@ -17,7 +17,7 @@ from confluent_kafka import Producer
 from consumer.catch_up import catch_up
 from consumer.locate import locate
 from databases.ledger import Ledger
-from reconciler import cutover, gaps
+from reconciler import cutover, gaps, sweep
 from reconciler.outcome import Outcome
 from reconciler.ports import Silent
 from schemas.keys import Key, KeySet, KeyType
@@ -147,6 +147,13 @@ class World:
         settings, ledger, handed = self._handed()
         with closing(ledger):
             return cutover.run(settings, ledger, **(handed | options))
+
+    def sweep(self, **options: Any) -> Outcome:
+        settings, ledger, handed = self._handed()
+        with closing(ledger):
+            outcome = sweep.run(settings, ledger, **(handed | options))
+        assert outcome is not None
+        return outcome
 
     def _handed(self) -> tuple[Settings, Ledger, dict[str, Any]]:
         settings = self.settings()

@@ -50,7 +50,7 @@ def test_the_last_config_wins() -> None:
         (["quarantine", "shw", "3"], "'shw'", "show"),
         (["quarantine", "resolve"], "ID", "--help"),
         (["ledger", "upgrade", "now"], "now", "--help"),
-        (["sweep"], "'sweep'", "--help"),
+        (["console"], "'console'", "--help"),
     ],
 )
 def test_a_line_that_cannot_be_understood_is_told_with_what_was_meant(line: list[str], word: str, hint: str) -> None:
