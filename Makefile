@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.made-from-lock
 KIT    ?= ../shared/acceptance
 # Most tests wait more than they reckon. Each worker starts servers of its own; a file stays with one worker.
-WORKERS ?= 2
+WORKERS ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test fast lint format types bench acceptance postgres15 lock clean

@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench import backfill, gaps, startup, track
+from bench import backfill, gaps, proofs, startup, track
 from bench.machine import machine
 from bench.stand import Stand, majors
 from bench.table import Row, as_text, write
 
 HERE = Path(__file__).parent
 PICTURE = "scaling.png"
-NAMES = ("startup", "track", "gaps", "scaling", "backfill")
+NAMES = ("startup", "track", "gaps", "scaling", "backfill", "proofs")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +105,10 @@ def _backfill(run: Run) -> Iterator[Row]:
     yield backfill.row(run.stand, run.size.backfill, min(run.repeats, 3))
 
 
+def _proofs(run: Run) -> Iterator[Row]:
+    yield proofs.row(run.stand, _now_us(), run.size.scaling[0], run.repeats)
+
+
 def _now_us() -> int:
     return int(time.time() * 1_000_000)
 
@@ -115,6 +119,7 @@ _MEASURE: dict[str, Callable[[Run], Iterator[Row]]] = {
     "gaps": _gaps,
     "scaling": _scaling,
     "backfill": _backfill,
+    "proofs": _proofs,
 }
 
 if __name__ == "__main__":

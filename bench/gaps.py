@@ -22,7 +22,7 @@ GAPS = 3  # the exit code that says so
 #: Two start-ups may differ by more than a small table takes: no less is told.
 NOISE_S = 0.001
 #: What is subtracted: `fencepost runs` on the same settings, with everything imported that `gaps` imports.
-_START_UP = """
+START_UP = """
 import sys
 import fencepost
 import consumer.catch_up, consumer.formats, consumer.locate, consumer.streams.kafka, reconciler.gaps
@@ -53,7 +53,7 @@ def rounds(world: World, count: int) -> list[Round]:
 
 
 def _round(world: World) -> Round:
-    start_up = run([sys.executable, "-c", _START_UP, world.config], world.folder)
+    start_up = run([sys.executable, "-c", START_UP, world.config], world.folder)
     gaps = run(fencepost("gaps", "--config", world.config, "--json"), world.folder, codes=(GAPS,))
     _must_be_right(world, gaps)
     return Round(start_up=start_up, gaps=gaps, copy_s=_copied(world))

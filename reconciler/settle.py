@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from datetime import datetime, timedelta
 from threading import Event
@@ -19,7 +20,7 @@ def wait(r: Run, first_seen: datetime | None, stop: Event | None = None) -> bool
     if r.wait is not None and left > r.wait:
         return False
     while left > timedelta(0):
-        r.say.waiting(f"for {left.total_seconds():.0f} s, so that events on their way can arrive (settle)")
+        r.say.waiting(f"for {math.ceil(left.total_seconds())} s, so that events on their way can arrive (settle)")
         step = min(left.total_seconds(), 1.0)
         if stop is None:
             time.sleep(step)

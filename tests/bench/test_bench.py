@@ -19,6 +19,7 @@ ROWS = {
     "gaps": ["gaps, 20 k rows, 100 gaps", "gaps, 20 k rows, 10 % missing", "gaps, 20 k uuid rows", "memory"],
     "scaling": ["growth"],
     "backfill": ["backfill"],
+    "proofs": ["cutover"],
 }
 
 
