@@ -14,6 +14,7 @@ from databases.ledger import Ledger
 from reconciler.coverage import Coverage, Lost
 from reconciler.probe import Range, Span
 from reconciler.shelf import Chunk, Offsets, Segment, Shelf
+from reconciler.sweeping.verified import Verified
 from schemas import ledger as tables
 from schemas.announced import Announced, fold, union
 from schemas.keys import Key, KeySet, KeyType
@@ -40,6 +41,7 @@ class AnnouncedReader:
     def __init__(self, shelf: Shelf | None, key_type: KeyType, *, ordered: bool, since_us: int | None = None) -> None:
         self.shelf, self.key_type = shelf, key_type
         self.ordered, self.since_us = ordered, since_us
+        self.verified: Verified | None = None  #: what a sweep verified, as a better guess of what is there
 
     @property
     def ledger(self) -> Ledger | None:

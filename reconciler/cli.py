@@ -74,8 +74,9 @@ class Question:
         """What must have been asked for this report to come out."""
         starts = [t.window.since for t in report.data_types if t.window.since and t.window.evidence == "operator"]
         names = [t.name for t in report.data_types]
+        on_a_sweep = any(t.window.evidence == "sweep" for t in report.data_types)
         return cls(
-            since=utc(min(starts)) if starts else None,
+            since="auto" if on_a_sweep else utc(min(starts)) if starts else None,
             types=None if names == list(settings.data_types) else names,
             deletes=report.claims.deletes != "not asked",
         )

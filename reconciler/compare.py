@@ -49,7 +49,8 @@ class _Heard:
     def __call__(self, span: probe.Span) -> KeySet:
         heard = self.reader.span(span)
         self.spans[span] = heard
-        return heard.credited | heard.words.unsure
+        guess = heard.credited | heard.words.unsure
+        return guess if self.reader.verified is None else guess | self.reader.verified.span(span)
 
     def pop(self, span: probe.Span) -> Heard:
         return self.spans.pop(span)

@@ -171,6 +171,8 @@ def _again(
 
 
 def _fixed(asked: Since, outcomes: Sequence[TypeOutcome]) -> Since:
+    if asked.auto:  # it rests on the same sweep as the first, and has no edge in time
+        return asked
     starts = [t.sight.plan.window.since for t in outcomes if t.sight.plan.window.since is not None]
     return Since(at=min(starts)) if starts else asked
 

@@ -18,10 +18,11 @@ from reconciler.outcome import Outcome, TypeOutcome
 from reconciler.ports import CatchUp, Locate, Say, Topics
 from reconciler.proofs import Shown
 from reconciler.scene import Scene, resolve, source_faults
-from reconciler.window import Since
+from reconciler.sweeping.evidence import evidence
+from reconciler.window import Evidence, Since
 from schemas.keys import KeySet
 from schemas.settings import Settings
-from schemas.verdict import Proof
+from schemas.verdict import Proof, utc
 
 #: Every wait for others is bounded by this where --wait does not say otherwise.
 WAIT = timedelta(seconds=30)
@@ -127,7 +128,7 @@ def begin(
             snapshot_faults=source_faults(scene),
         )
         if since.auto:
-            shown.window_fault = "--since auto rests on the last full sweep, and the ledger knows of none"
+            _rest_on_sweeps(ledger, scene, shown)
         deadline_s = (WAIT if wait is None else wait).total_seconds()
         run = Run(
             id=history.begin(ledger, kind, history.settings_hash(settings, asked)),
@@ -148,6 +149,15 @@ def begin(
         except Exception as error:
             history.fail(ledger, run.id, error)
             raise
+
+
+def _rest_on_sweeps(ledger: Ledger, scene: Scene, shown: Shown) -> None:
+    for subject in scene.subjects:
+        found = evidence(ledger, scene, subject)
+        if isinstance(found, str):
+            shown.types[subject.name].window_fault = found
+        else:
+            shown.types[subject.name].rests_on = found
 
 
 def type_outcomes(
@@ -189,5 +199,14 @@ def type_outcomes_of(
             skew=skew,
         )
         told.in_flight = len(judged.in_flight)
-        out.append(TypeOutcome(subject=subject, sight=sight, judged=judged, remaining=judged.gaps))
+        notes = [] if told.rests_on is None else _lost_since(told.rests_on, sight.candidates.missing)
+        out.append(TypeOutcome(subject=subject, sight=sight, judged=judged, remaining=judged.gaps, notes=notes))
     return out
+
+
+def _lost_since(rests_on: Evidence, missing: KeySet) -> list[str]:
+    """Rows that stood at the sweep: not lost on their way, but since."""
+    lost = len(rests_on.verified.among(missing))
+    if not lost:
+        return []
+    return [f"{lost} of the rows without an accepted registry row had one at the sweep that ended {utc(rests_on.finished_at)}"]

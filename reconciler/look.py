@@ -24,7 +24,7 @@ from reconciler.scene import Scene, Subject, subject_of
 from reconciler.snapshot import Snapshot, snapshot
 from reconciler.states import count_states
 from reconciler.unreadable import named_in_quarantine
-from reconciler.window import Plan, Since, microseconds, plan
+from reconciler.window import Evidence, Plan, Since, microseconds, plan
 from schemas.keys import KeySet
 from schemas.verdict import Cause, utc
 
@@ -141,9 +141,9 @@ def look(
         sights = {}
         for subject in subjects_in(scene, shown, source, registry):
             say.phase(f"comparing {subject.name}")
-            sights[subject.name] = _sight(
-                scene, subject, source, registry, readers[subject.name], coverages[subject.name], since, say, whole
-            )
+            name = subject.name
+            rests_on = shown.types[name].rests_on if since.auto else None
+            sights[name] = _sight(scene, subject, source, registry, readers[name], coverages[name], since, say, whole, rests_on)
         shown.looked_at = shown.looked_at or source.at
         return Look(at=source.at, sights=sights, sees=(source.sees, registry.sees))
 
@@ -158,6 +158,7 @@ def _sight(
     since: Since,
     say: Say,
     whole: bool,
+    rests_on: Evidence | None,
 ) -> Sight:
     chosen = plan(
         scene.source,
@@ -168,8 +169,10 @@ def _sight(
         indexed=subject.source.created_at_index is not None,
         always_dated=subject.source.always_dated,
         whole=whole,
+        rests_on=rests_on,
     )
     reader.since_us = chosen.since_us
+    reader.verified = None if rests_on is None else rests_on.verified
     if subject.source.hidden or subject.registry.hidden:
         # The proof `visible` fails: what the server lets us see is no answer, and it would refuse the reading anyway.
         empty = subject.key_type.empty()

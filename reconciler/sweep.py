@@ -150,7 +150,7 @@ class _Sweep:
 
     def _begun(self, subject: Subject) -> Pass:
         r = self.r
-        found = book.going(r.ledger, r.scene, subject, r.id)
+        found = book.going(r.ledger, r.scene, subject, r.id, deletes=r.shown.deletes)
         if found is not None and found.stage is not Stage.ABANDONED:
             done = "all of its ranges were seen" if found.stage is Stage.COVERED else f"{found.number} ranges were seen"
             r.notes.append(f"{subject.name}: goes on with the pass begun {utc(found.started_at)}, of which {done}")
@@ -162,7 +162,7 @@ class _Sweep:
         stood = mark.take(r.scene, subject, earlier, wait_s=wait_s, say=r.say)
         if stood.why is not None:
             r.notes.append(f"{subject.name}: this pass makes no window by time safe: {stood.why}")
-        return book.open_(r.ledger, r.scene, subject, r.id, stood)
+        return book.open_(r.ledger, r.scene, subject, r.id, stood, deletes=r.shown.deletes)
 
     def _cover(self, subject: Subject, going_on: Pass, reader: AnnouncedReader) -> None:
         """Look at every range that is left, and remember each."""

@@ -15,6 +15,7 @@ from psycopg import sql
 
 from databases.connect import renamed
 from reconciler.probe import Table
+from reconciler.sweeping.verified import Verified
 from schemas.data_types import DataType
 from schemas.durations import duration, instant
 from schemas.errors import SettingsError
@@ -67,6 +68,18 @@ class Since:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """A finished sweep that holds for the tables as they are: what `--since auto` rests on."""
+
+    sweep: str
+    since: datetime | None  #: rows dated before were all in it; None where nobody can say
+    started_at: datetime
+    finished_at: datetime
+    count: int
+    verified: Verified
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """How one data type's window is read."""
 
@@ -93,11 +106,17 @@ def plan(
     indexed: bool,
     always_dated: bool,
     whole: bool,
+    rests_on: Evidence | None = None,
 ) -> Plan:
     """Choose the strategy. `whole`: the deletes claim needs the whole key range whatever the window.
 
+    On a sweep rests a window that sees every key: what is new is what it did not verify, whatever its date.
     A row without a date belongs to every window and may have any key: only where none can be may the key cut.
     """
+    if rests_on is not None:
+        cannot_see = [_SWITCHED] if data_type.source.scope else []
+        window = Window(strategy="full", since=rests_on.since, until=until, evidence="sweep", cannot_see=cannot_see)
+        return Plan(strategy="full", since_us=None, window=window)
     evidence = "full" if since is None or table.created_at is None else "operator"
     if since is None or table.created_at is None:
         cannot_see = [_SWITCHED] if data_type.source.scope else []

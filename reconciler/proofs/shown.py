@@ -9,7 +9,7 @@ from enum import StrEnum
 from reconciler.coverage import Coverage
 from reconciler.fence import Fence
 from reconciler.identity import Identity
-from reconciler.window import Plan
+from reconciler.window import Evidence, Plan
 from schemas.log_state import LogState
 
 
@@ -53,6 +53,8 @@ class TypeShown:
     rows: int = 0
     registered: int = 0
     plan: Plan | None = None
+    window_fault: str | None = None  #: why the window that was asked for could not be placed
+    rests_on: Evidence | None = None  #: the sweep that `--since auto` rests on
     needles: Needles = field(default_factory=Needles)
     hidden: list[str] = field(default_factory=list)  #: why rows may be hidden from us
     visible: list[str] = field(default_factory=list)  #: what was looked at, in words
@@ -71,7 +73,6 @@ class Shown:
     without_log: bool = False
     met: list[Met] = field(default_factory=list)
     fence: Fence | None = None
-    window_fault: str | None = None  #: why the window that was asked for could not be placed
     looked_at: datetime | None = None  #: the first look, by the source's clock
     snapshots: list[str] = field(default_factory=list)  #: each snapshot taken, in words
     snapshot_faults: list[str] = field(default_factory=list)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from reconciler.proofs.shown import ALL, Claim, Shown
+from reconciler.proofs.shown import ALL, Claim, Shown, TypeShown
 from schemas.verdict import Proof, utc
 
 NAME = "window"
@@ -19,11 +19,24 @@ def look(shown: Shown) -> Iterable[Proof]:
         if told.plan is None:
             yield Proof(name=NAME, data_type=name, held=False, seen="no window could be placed", try_="compare without --since")
             continue
-        if shown.window_fault:
-            yield Proof(name=NAME, data_type=name, held=False, seen=shown.window_fault, try_="compare without --since")
+        if told.window_fault:
+            remedy = "run `fencepost sweep` first, or compare without --since"
+            yield Proof(name=NAME, data_type=name, held=False, seen=told.window_fault, try_=remedy)
             continue
         window = told.plan.window
-        start = "everything" if window.since is None else f"rows dated since {utc(window.since)}, or undatable"
+        start = _start(told)
         blind = f"; cannot see {', '.join(window.cannot_see)}" if window.cannot_see else ""
         seen = f"{start}; strategy {window.strategy}, evidence {window.evidence}{blind}"
         yield Proof(name=NAME, data_type=name, held=True, seen=seen)
+
+
+def _start(told: TypeShown) -> str:
+    assert told.plan is not None
+    since, sweep = told.plan.window.since, told.rests_on
+    if sweep is None:
+        return "everything" if since is None else f"rows dated since {utc(since)}, or undatable"
+    dated = f"; rows dated before {utc(since)} were all in it, but those dated back" if since is not None else ""
+    return (
+        f"every key that the full sweep from {utc(sweep.started_at)} to {utc(sweep.finished_at)} did not verify, whatever its"
+        f" date, and whether its {sweep.count} verified keys still stand{dated}"
+    )

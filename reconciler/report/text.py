@@ -142,6 +142,8 @@ def _data_type(report: Report, t: TypeReport) -> Iterator[str]:
 def _window(t: TypeReport) -> str:
     w = t.window
     how = f"{STRATEGIES.get(w.strategy, w.strategy)} ({w.strategy})"
+    if w.evidence == "sweep":
+        return f"every key, {EVIDENCE['sweep']}; {how}"
     if w.since is None:
         return f"everything; {how}"
     until = f" and before {moment(w.until)}" if w.until else ""

@@ -39,7 +39,7 @@ CLAIMS: dict[str, str] = {
 EVIDENCE: dict[str, str] = {
     "full": "nothing is assumed",
     "operator": "on your word: --since",
-    "sweep": "on the last sweep, which verified what is older",
+    "sweep": "from what the last sweep verified: what is new since, and whether that still stands",
 }
 #: Strategy -> how the rows of the window are found.
 STRATEGIES: dict[str, str] = {

@@ -65,9 +65,13 @@ class Total:
     last_at: datetime | None  #: the newest range with a candidate
 
 
-def bound(scene: Scene, subject: Subject) -> dict[str, Any]:
+#: Whether registry rows were held against the source too. What was verified holds either way.
+DIRECTIONS = "directions"
+
+
+def bound(scene: Scene, subject: Subject, *, deletes: bool) -> dict[str, Any]:
     """The world as it is now: what a pass holds for, and nothing else."""
-    out: dict[str, Any] = {}
+    out: dict[str, Any] = {DIRECTIONS: "both" if deletes else "rows only"}
     for side, facts in (("source", subject.source), ("registry", subject.registry)):
         met = next(met.now for met in scene.met if met.now.side == side)
         out[f"{side} server"] = f"{met.system}, timeline {met.timeline}"
@@ -91,7 +95,7 @@ def changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return [f"{what} was {before.get(what)} and is {now.get(what)}" for what in now if before.get(what) != now.get(what)]
 
 
-def going(ledger: Ledger, scene: Scene, subject: Subject, run: str) -> Pass | None:
+def going(ledger: Ledger, scene: Scene, subject: Subject, run: str, *, deletes: bool) -> Pass | None:
     """The pass that is to be gone on with; None where there is none. One of another world is given up for good."""
     s = tables.sweep.c
     mine = (s.data_type == subject.name, s.state.in_((Stage.RUNNING, Stage.COVERED)))
@@ -100,7 +104,7 @@ def going(ledger: Ledger, scene: Scene, subject: Subject, run: str) -> Pass | No
         if row is None:
             return None
         this = (s.id == row.id, s.data_type == subject.name)
-        why = "; ".join(changed(row.bound, bound(scene, subject))) or None
+        why = "; ".join(changed(row.bound, bound(scene, subject, deletes=deletes))) or None
         number, at, fault = _next(connection, row.id, subject)
         if row.state == Stage.RUNNING:
             why = why or fault
@@ -142,14 +146,14 @@ def _next(connection: sa.Connection, sweep: str, subject: Subject) -> tuple[int,
     return len(rows), None if at is None else subject.key_type.from_bound(at), None
 
 
-def open_(ledger: Ledger, scene: Scene, subject: Subject, run: str, mark: Mark) -> Pass:
+def open_(ledger: Ledger, scene: Scene, subject: Subject, run: str, mark: Mark, *, deletes: bool) -> Pass:
     """Begin a pass."""
     row = {
         "id": run,
         "data_type": subject.name,
         "run": run,
         "state": Stage.RUNNING,
-        "bound": bound(scene, subject),
+        "bound": bound(scene, subject, deletes=deletes),
         "started_at": mark.at,
         "note": mark.why,
     }
@@ -174,7 +178,7 @@ def earlier_marks(ledger: Ledger, scene: Scene, subject: Subject) -> list[Earlie
     query = sa.select(m.server_time, m.oldest_open, s.bound).join(
         tables.sweep, sa.and_(s.id == m.run, s.data_type == m.data_type)
     )
-    now = bound(scene, subject)
+    now = bound(scene, subject, deletes=True)
     same = ("source server", "source database")
     with ledger.begin("read the earlier marks") as connection:
         rows = connection.execute(query.order_by(m.server_time.desc()).limit(1000)).all()
