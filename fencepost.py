@@ -39,7 +39,7 @@ Exit codes: 0 CLEAR, or done; 1 could not finish; 2 wrong usage or settings; 3 G
 stdout, words about it to stderr. `fencepost COMMAND --help` tells more.
 """
 GROUPS = {
-    "quarantine": "List, show and settle the records that could not be read.",
+    "quarantine": "List, show and settle what of the log was not read.",
     "ledger": "Create or upgrade the ledger, or print its SQL for a DBA.",
 }
 
@@ -155,19 +155,20 @@ def report(desk: Desk, ledger: Ledger, *, run: str, verify: bool = False, csv: b
 
 
 def quarantine_list(desk: Desk, ledger: Ledger, **asked: Any) -> Answer:
-    """List the records that could not be read."""
+    """List the records that could not be read, and the holes."""
     return _quarantine("list", desk, ledger, asked)
 
 
 def quarantine_show(desk: Desk, ledger: Ledger, **asked: Any) -> Answer:
-    """Show one record: its place in the log, the reason, its bytes."""
+    """Show one: its place in the log, the reason, its bytes."""
     return _quarantine("show", desk, ledger, asked)
 
 
 def quarantine_resolve(desk: Desk, ledger: Ledger, **asked: Any) -> Answer:
-    """Settle records: read them again, or accept the loss.
+    """Settle them: read records again, or accept the loss.
 
-    Give either --again, once what was wrong is mended, or --accept with a reason, which is recorded with your name.
+    Give either --again, once what was wrong is mended, or --accept with a reason, which is recorded with your name and
+    printed in every later verdict. A hole can only be accepted; rows of that time stay unread.
     """
     return _quarantine("resolve", desk, ledger, asked)
 
@@ -256,25 +257,26 @@ class _EventLog:
 
 
 def _quarantine(what: str, desk: Desk, ledger: Ledger, asked: dict[str, Any]) -> Answer:
-    from consumer import cli as records
+    from consumer import settling as records
     from reconciler.cli import key_types, no_ledger
-    from reconciler.lease import whoami
+    from reconciler.lease import who
     from terminal.desk import Answer
 
     if what == "resolve" and ("accept" in asked) == ("again" in asked):
-        raise SettingsError("say what is to become of the records", hint='either --again, or --accept "the reason"')
+        raise SettingsError("say what is to become of them", hint='either --again, or --accept "the reason"')
     if not ledger.exists():
-        return no_ledger(desk, {"records": []})
+        return no_ledger(desk, {"records": [], "holes": []})
     if what == "list":
-        found = records.list_(ledger, every=asked.get("every", False))
-        return Answer(plain={"records": [records.aside_json(r) for r in found]}, text=lambda: records.list_text(found))
+        found = records.unsettled(ledger, every=asked.get("every", False))
+        return Answer(plain=found.json(), text=found.text)
     if what == "show":
-        one = records.show(ledger, asked["id"])
-        return Answer(plain=records.aside_json(one), text=lambda: records.show_text(one))
-    types = {} if "accept" in asked else key_types(desk, ledger)
-    done = records.resolve(desk.settings, ledger, types, asked["ids"], accept=asked.get("accept"), by=whoami())
+        plain, words = records.shown(ledger, asked["id"])
+        return Answer(plain=plain, text=lambda: words)
+    reading = "again" in asked and any(isinstance(name, int) for name in asked["ids"])
+    types = key_types(desk, ledger) if reading else {}
+    done = records.resolve(desk.settings, ledger, types, asked["ids"], accept=asked.get("accept"), by=who())
     return Answer(
-        plain={"settled": list(done.settled), "failed": {str(n): why for n, why in done.failed.items()}},
+        plain={"settled": list(done.settled), "failed": {str(name): why for name, why in done.failed.items()}},
         text=lambda: records.settlement_text(done),
         code=Exit.FAILED if done.failed else Exit.CLEAR,
     )

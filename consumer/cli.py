@@ -1,22 +1,17 @@
-"""What `fencepost track` and `fencepost quarantine` do, as plain functions; the front door mounts them and reads options.
-
-Functions return data; `*_text` turn it into words.
-"""
+"""What `fencepost track` does, as plain functions; the front door mounts them and reads options."""
 
 from __future__ import annotations
 
 import signal
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from consumer import quarantine
 from consumer.catch_up import catch_up
 from consumer.intake import Flush
-from consumer.quarantine import SetAside, Settlement
 from consumer.say import Say, Silent
 from consumer.tracker import Tracker
 from databases.ledger import Ledger
@@ -124,79 +119,3 @@ def _stopping() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-# -- quarantine -------------------------------------------------------------------------------------------------------
-
-
-def list_(ledger: Ledger, *, every: bool = False, limit: int = 100) -> list[SetAside]:
-    return quarantine.list_(ledger, state=None if every else "open", limit=limit)
-
-
-def show(ledger: Ledger, number: int) -> SetAside:
-    return quarantine.show(ledger, number)
-
-
-def resolve(
-    settings: Settings,
-    ledger: Ledger,
-    key_types: Mapping[str, KeyType],
-    ids: Sequence[int],
-    *,
-    accept: str | None,
-    by: str,
-) -> Settlement:
-    """With `accept`, take the loss for that reason; without, read the records again."""
-    if accept is not None:
-        return quarantine.accept(ledger, ids, reason=accept, by=by)
-    return quarantine.read_again(settings, ledger, key_types, ids, by=by)
-
-
-def aside_json(record: SetAside) -> dict[str, Any]:
-    return {
-        "id": record.id,
-        "topic": record.topic,
-        "partition": record.partition,
-        "offset": record.offset,
-        "reason": record.reason,
-        "size": record.size,
-        "state": record.state,
-        "at": record.at.isoformat(),
-        "value_hex": None if record.value is None else record.value.hex(),
-        "settled_at": None if record.settled_at is None else record.settled_at.isoformat(),
-        "settled_by": record.settled_by,
-        "settled_reason": record.settled_reason,
-    }
-
-
-def list_text(records: Sequence[SetAside], total: int | None = None) -> str:
-    if not records:
-        return "no record is in quarantine"
-    lines = [f"{r.id:>6}  {r.topic}[{r.partition}]@{r.offset}  {r.size:,} bytes  {r.state}: {r.reason}" for r in records]
-    if total is not None and total > len(records):
-        lines.append(f"… and {total - len(records):,} more")
-    return "\n".join(lines)
-
-
-def show_text(record: SetAside) -> str:
-    lines = [
-        f"record {record.id}: {record.topic}[{record.partition}] at offset {record.offset}, {record.size:,} bytes",
-        f"  set aside {record.at.isoformat(timespec='seconds')}: {record.reason}",
-        f"  {record.state}",
-    ]
-    if record.settled_by:
-        lines[-1] += f" by {record.settled_by}: {record.settled_reason}"
-    if record.value is not None:
-        lines += [f"  {at:04x}  {record.value[at : at + 16].hex(' '):<47}  {_plain(record.value[at : at + 16])}"
-                  for at in range(0, len(record.value), 16)]  # fmt: skip
-    return "\n".join(lines)
-
-
-def settlement_text(done: Settlement) -> str:
-    lines = [f"{len(done.settled)} settled"] if done.settled else []
-    lines += [f"record {number} was not settled: {why}" for number, why in done.failed.items()]
-    return "\n".join(lines) or "nothing to settle"
-
-
-def _plain(data: bytes) -> str:
-    return "".join(chr(b) if 32 <= b < 127 else "·" for b in data)

@@ -18,10 +18,11 @@ from consumer.ledger import append, lock_type
 from consumer.routes import opened_decoders
 from consumer.segments import Segment, fold_batches
 from consumer.session import kafka
+from consumer.settlement import Settlement, with_reason
 from consumer.streams.contract import EventStream, Place, StreamFactory
 from databases.ledger import Ledger
 from schemas import ledger as tables
-from schemas.errors import LedgerError, SettingsError
+from schemas.errors import LedgerError
 from schemas.events import RawBatch
 from schemas.keys import KeySet, KeyType
 from schemas.ledger import Said, Settled
@@ -53,14 +54,6 @@ class SetAside:
         return (self.topic, self.partition)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settlement:
-    """What `resolve` did: ids that are settled now, and why the others are not."""
-
-    settled: tuple[int, ...]
-    failed: Mapping[int, str]
-
-
 def list_(ledger: Ledger, *, state: str | None = Settled.OPEN, limit: int = 100) -> list[SetAside]:
     """The oldest first; `state=None` lists all."""
     query = sa.select(quarantine).order_by(quarantine.c.id).limit(limit)
@@ -70,9 +63,11 @@ def list_(ledger: Ledger, *, state: str | None = Settled.OPEN, limit: int = 100)
         return [_aside(row) for row in db.execute(query)]
 
 
-def count_open(ledger: Ledger) -> int:
+def count(ledger: Ledger, *, state: str | None = Settled.OPEN) -> int:
+    query = sa.select(sa.func.count()).select_from(quarantine)
+    if state is not None:
+        query = query.where(quarantine.c.state == state)
     with ledger.begin("read the quarantine") as db:
-        query = sa.select(sa.func.count()).select_from(quarantine).where(quarantine.c.state == Settled.OPEN)
         return int(db.execute(query).scalar_one())
 
 
@@ -83,13 +78,17 @@ def show(ledger: Ledger, number: int) -> SetAside:
 
 def accept(ledger: Ledger, ids: Sequence[int], *, reason: str, by: str) -> Settlement:
     """Take the loss of these records, by name and reason."""
-    if not reason.strip():
-        raise SettingsError("accepting a loss needs a reason", hint='--accept "why this record does not matter"')
-    failed = {r.id: f"it is already {r.state}" for r in _chosen(ledger, ids) if r.state != Settled.OPEN}
-    settled = tuple(i for i in ids if i not in failed)
+    why = with_reason(reason)
+    chosen = _chosen(ledger, ids)
+    open_ = [record.id for record in chosen if record.state == Settled.OPEN]
     with ledger.begin("accept quarantined records") as db:
-        _settle(db, settled, Settled.ACCEPTED, by, reason)
-    return Settlement(settled=settled, failed=failed)
+        # Two operators at once: the second is told, and the first one's reason stands.
+        ours = set(_settle(db, open_, Settled.ACCEPTED, by, why))
+    already = {r.id: f"it is already {r.state if r.state != Settled.OPEN else 'settled'}" for r in chosen}
+    return Settlement(
+        settled=tuple(r.id for r in chosen if r.id in ours),
+        failed={number: words for number, words in already.items() if number not in ours},
+    )
 
 
 def read_again(
@@ -139,18 +138,31 @@ def _again(
         if raw is None:
             failed[record.id] = "the log does not hold it any more; accept its loss instead"
             continue
+        if not _same(record, raw):
+            failed[record.id] = "another record stands at its offset now; accept its loss instead"
+            continue
         decoded = decoders[record.topic].decode(raw)
         if decoded.unreadable:
             failed[record.id] = decoded.unreadable[0].reason
             continue
         segments = [fold_batches(key_types[batch.data_type], [batch]) for batch in decoded.batches if len(batch)]
         with ledger.begin("resolve a quarantined record") as db:
+            if not _settle(db, (record.id,), Settled.RESOLVED, by, "read again"):
+                failed[record.id] = "it was settled by somebody else meanwhile"
+                continue
             for segment in sorted(segments, key=lambda s: s.data_type):
                 key_type = key_types[segment.data_type]
                 lock_type(db, segment.data_type, ledger.schema)  # nobody may speak of the key between look and word
                 append(db, _incarnation(db), doubted(db, segment, key_type), key_type, ledger.schema)
-            _settle(db, (record.id,), Settled.RESOLVED, by, "read again")
     return failed
+
+
+def _same(record: SetAside, raw: RawBatch) -> bool:
+    """Whether it is the record that was set aside: a topic made anew has the same offsets again."""
+    value = raw.values[0]
+    if value is None or record.value is None:
+        return value is None and record.value is None
+    return len(value) == record.size and value[: len(record.value)] == record.value
 
 
 def _fetch(stream: EventStream, record: SetAside) -> RawBatch | None:
@@ -243,13 +255,18 @@ def _chosen(ledger: Ledger, ids: Sequence[int]) -> list[SetAside]:
     return [found[number] for number in dict.fromkeys(ids)]
 
 
-def _settle(db: sa.Connection, ids: Sequence[int], state: Settled, by: str, reason: str) -> None:
-    # Kept bytes go with the question they were kept for.
-    db.execute(
+def _settle(db: sa.Connection, ids: Sequence[int], state: Settled, by: str, reason: str) -> list[int]:
+    """Those of the records that were open until now."""
+    values: dict[str, object] = {"state": state, "settled_by": by, "settled_reason": reason}
+    if state is Settled.RESOLVED:
+        values["value"] = None  # kept bytes go with the question they were kept for; a lost record's still name its keys
+    settled = (
         sa.update(quarantine)
         .where(quarantine.c.id.in_(ids), quarantine.c.state == Settled.OPEN)
-        .values(state=state, settled_at=sa.func.clock_timestamp(), settled_by=by, settled_reason=reason, value=None)
+        .values(settled_at=sa.func.clock_timestamp(), **values)
+        .returning(quarantine.c.id)
     )
+    return list(db.execute(settled).scalars())
 
 
 def _aside(row: sa.Row[tuple[object, ...]]) -> SetAside:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Mapping
 
 import sqlalchemy as sa
@@ -12,7 +11,7 @@ from consumer.streams.contract import Place, Span
 from databases.ledger import Ledger
 from schemas import ledger as tables
 from schemas.ledger import Settled, position
-from schemas.log_state import Hole, LogState, PartitionState
+from schemas.log_state import AcceptedRecords, Hole, LogState, PartitionState
 
 
 def reached(ledger: Ledger, incarnation: int, places: Collection[Place]) -> dict[Place, int]:
@@ -42,7 +41,7 @@ def read_state(
         rows = db.execute(sa.select(position).where(position.c.incarnation == number, position.c.topic.in_(topics)))
         standings = {(r.topic, r.partition): r for r in rows}
         holes = _holes(db, number, topics)
-        counts = _quarantined(db, number, topics)
+        unread, accepted = _quarantined(db, number, topics), _accepted(db, number, topics)
     partitions = tuple(_partition(place, span, standings[place], stable.get(place)) for place, span in sorted(spans.items()))
     return LogState(
         incarnation=number,
@@ -52,8 +51,8 @@ def read_state(
         identity_seen=attached.seen,
         problems=tuple(words for p in partitions if (words := _problem(p))),
         holes=holes,
-        quarantined=counts[Settled.OPEN],
-        accepted=counts[Settled.ACCEPTED],
+        quarantined=unread,
+        accepted=accepted,
         records=records,
         followed=followed,
     )
@@ -91,23 +90,27 @@ def _holes(db: sa.Connection, number: int, topics: list[str]) -> tuple[Hole, ...
         .where(h.c.incarnation == number, h.c.topic.in_(topics), h.c.state != Settled.RESOLVED)
         .order_by(h.c.topic, h.c.partition, h.c.id)
     )
-    return tuple(
-        Hole(
-            topic=r.topic, partition=r.partition, from_offset=r.from_offset, to_offset=r.to_offset, kind=r.kind,
-            from_us=r.from_us, to_us=r.to_us, state=r.state, reason=r.settled_reason,
-        )
-        for r in rows
-    )  # fmt: skip
+    return tuple(Hole.from_row(row) for row in rows)
 
 
-def _quarantined(db: sa.Connection, number: int, topics: list[str]) -> dict[str, dict[str, int]]:
+def _quarantined(db: sa.Connection, number: int, topics: list[str]) -> dict[str, int]:
+    """Open records by topic."""
     q = tables.quarantine
     rows = db.execute(
-        sa.select(q.c.state, q.c.topic, sa.func.count())
-        .where(q.c.incarnation == number, q.c.topic.in_(topics))
-        .group_by(q.c.state, q.c.topic)
+        sa.select(q.c.topic, sa.func.count())
+        .where(q.c.incarnation == number, q.c.topic.in_(topics), q.c.state == Settled.OPEN)
+        .group_by(q.c.topic)
     )
-    out: dict[str, dict[str, int]] = defaultdict(dict)
-    for state, topic, count in rows:
-        out[state][topic] = count
-    return out
+    return {row[0]: row[1] for row in rows}
+
+
+def _accepted(db: sa.Connection, number: int, topics: list[str]) -> tuple[AcceptedRecords, ...]:
+    q = tables.quarantine
+    who = (q.c.topic, q.c.settled_by, q.c.settled_reason)
+    rows = db.execute(
+        sa.select(*who, sa.func.count())
+        .where(q.c.incarnation == number, q.c.topic.in_(topics), q.c.state == Settled.ACCEPTED)
+        .group_by(*who)
+        .order_by(sa.func.min(q.c.id))
+    )
+    return tuple(AcceptedRecords(topic=t, by=by or "?", reason=why or "?", count=n) for t, by, why, n in rows)

@@ -60,13 +60,18 @@ class Taken:
         return f"{self.holder}" + (f" (run {self.run})" if self.run else "")
 
 
-def whoami() -> str:
-    """A holder's name: who, where, which process, and a token, for process ids are used again."""
+def who() -> str:
+    """Who is at the keyboard, and where: the name that an accepted loss carries."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a container's user without an entry in passwd
         user = str(os.getuid())
-    return f"{user}@{socket.gethostname()} pid {os.getpid()} {secrets.token_hex(4)}"
+    return f"{user}@{socket.gethostname()}"
+
+
+def whoami() -> str:
+    """A holder's name: who, where, which process, and a token, for process ids are used again."""
+    return f"{who()} pid {os.getpid()} {secrets.token_hex(4)}"
 
 
 def acquire(

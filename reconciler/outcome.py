@@ -12,6 +12,7 @@ from reconciler.look import Sight
 from reconciler.orphans import OrphansFound
 from reconciler.proofs import Claim, Shown, withheld
 from reconciler.scene import Subject
+from schemas.ledger import Settled
 from schemas.verdict import (
     LISTED,
     Claims,
@@ -168,4 +169,18 @@ def _drop_rate(shown: Shown, proofs: Sequence[Proof], t: TypeOutcome) -> DropRat
         reasons.append("no event of this data type was ever read")
     if len(t.judged.in_flight):
         reasons.append(f"{len(t.judged.in_flight)} rows are still in flight")
-    return DropRate(dropped=dropped, of=of, low=low, high=high, incomplete=reasons)
+    return DropRate(dropped=dropped, of=of, low=low, high=high, incomplete=reasons, left_out=_left_out(shown, t.subject.name))
+
+
+def _left_out(shown: Shown, name: str) -> list[str]:
+    """What accepted losses keep from the figures, in words."""
+    if shown.log is None or shown.without_log:
+        return []
+    topics = shown.types[name].topics
+    holes = [h for h in shown.log.holes if h.topic in topics and h.state == Settled.ACCEPTED]
+    records = [lost for lost in shown.log.accepted if lost.topic in topics]
+    return [
+        *(f"{h.name}, accepted: rows created while nobody read {h.topic}[{h.partition}] are in neither figure" for h in holes),
+        *(f"{lost.count} accepted records of {lost.topic}: a creation that they alone announced, and whose key their bytes do"
+          " not name, counts as dropped" for lost in records),
+    ]  # fmt: skip

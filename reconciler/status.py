@@ -68,6 +68,7 @@ class Status:
 
 def _hole(hole: Hole) -> dict[str, Any]:
     return {
+        "id": hole.name,
         "topic": hole.topic,
         "partition": hole.partition,
         "from_offset": hole.from_offset,
@@ -75,6 +76,7 @@ def _hole(hole: Hole) -> dict[str, Any]:
         "kind": hole.kind,
         "state": hole.state,
         "reason": hole.reason,
+        "by": hole.by,
     }
 
 
@@ -89,7 +91,7 @@ def run(settings: Settings, ledger: Ledger, *, ends: Ends | None) -> Status:
     rows = _rows(settings, status) if rate else {}
     with ledger.begin("read the positions") as connection:
         positions = connection.execute(sa.select(tables.position).where(_current(tables.position))).all()
-        status.holes = [_as_hole(row) for row in connection.execute(_holes())]
+        status.holes = [Hole.from_row(row) for row in connection.execute(_holes())]
         counts: dict[str, int] = dict(
             connection.execute(
                 sa.select(tables.quarantine.c.state, sa.func.count())
@@ -124,20 +126,6 @@ def _current(table: sa.Table) -> sa.ColumnElement[bool]:
 def _holes() -> sa.Select[Any]:
     h = tables.hole
     return sa.select(h).where(_current(h)).order_by(h.c.id)
-
-
-def _as_hole(row: sa.Row[Any]) -> Hole:
-    return Hole(
-        topic=row.topic,
-        partition=row.partition,
-        from_offset=row.from_offset,
-        to_offset=row.to_offset,
-        kind=row.kind,
-        from_us=row.from_us,
-        to_us=row.to_us,
-        state=row.state,
-        reason=row.settled_reason,
-    )
 
 
 def _high(ends: Ends | None, status: Status) -> Mapping[tuple[str, int], int] | None:

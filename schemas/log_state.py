@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
 
 from schemas.events import Op
 
@@ -47,6 +49,38 @@ class Hole:
     to_us: int | None
     state: str  #: open | accepted
     reason: str | None = None
+    by: str | None = None  #: who accepted it
+    id: int = 0
+    at: datetime | None = None  #: when it was noticed
+
+    @classmethod
+    def from_row(cls, row: Any) -> Hole:
+        """From a row of the ledger's `hole`."""
+        return cls(
+            topic=row.topic, partition=row.partition, from_offset=row.from_offset, to_offset=row.to_offset, kind=row.kind,
+            from_us=row.from_us, to_us=row.to_us, state=row.state, reason=row.settled_reason, by=row.settled_by,
+            id=row.id, at=row.at,
+        )  # fmt: skip
+
+    @property
+    def name(self) -> str:
+        """As an operator names it."""
+        return f"hole-{self.id}"
+
+    @property
+    def described(self) -> str:
+        end = "?" if self.to_offset is None else str(self.to_offset)
+        return f"{self.topic}[{self.partition}] offsets {self.from_offset} to {end} ({self.kind})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptedRecords:
+    """Records of one topic that could not be read, and whose loss was accepted by one person for one reason."""
+
+    topic: str
+    count: int
+    by: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +95,7 @@ class LogState:
     problems: tuple[str, ...] = ()
     holes: tuple[Hole, ...] = ()
     quarantined: Mapping[str, int] = field(default_factory=dict)  #: open records by topic
-    accepted: Mapping[str, int] = field(default_factory=dict)  #: accepted as lost, by topic
+    accepted: tuple[AcceptedRecords, ...] = ()
     records: int = 0  #: read by us just now
     followed: bool = False  #: another tracker did the reading, or part of it
 

@@ -126,6 +126,7 @@ class DropRate(Model):
     low: float = 0.0
     high: float = 1.0
     incomplete: list[str] = []
+    left_out: list[str] = []  #: accepted losses: what they may have announced is in neither figure, or counted as dropped
 
 
 class TypeReport(Model):

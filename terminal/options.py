@@ -39,6 +39,14 @@ def whole(least: int) -> Callable[[str], int]:
     return read
 
 
+def record_or_hole(text: str) -> int | str:
+    """A record's number, or a hole's name."""
+    number = text.removeprefix("hole-")
+    if not number.isascii() or not number.isdigit() or not 1 <= int(number) < 1 << 63:
+        raise argparse.ArgumentTypeError(f"{text!r} names neither a record, such as 7, nor a hole, such as hole-7")
+    return int(number) if number == text else f"hole-{int(number)}"
+
+
 QUIET = flag("--quiet", "no progress: only the result and errors")
 COMMON = (
     option(
@@ -100,8 +108,8 @@ LIMIT = option("--limit", type=whole(1), metavar="N", help="list at most so many
 EVERY = option("--all", dest="every", action="store_true", help="also those that were settled")
 VERIFY = flag("--verify", "check that no recorded run was changed since")
 CSV = flag("--csv", "print every key that the run found, as CSV")
-ID = option("id", type=whole(1), metavar="ID", help="the record's number in `fencepost quarantine list`")
-IDS = option("ids", type=whole(1), nargs="+", metavar="ID", help="their numbers in `fencepost quarantine list`")
+ID = option("id", type=record_or_hole, metavar="ID", help="as `fencepost quarantine list` names it, such as 7 or hole-3")
+IDS = option("ids", type=record_or_hole, nargs="+", metavar="ID", help="as `fencepost quarantine list` names them")
 AGAIN = flag("--again", "read them again, with the settings as they are now")
 ACCEPT = option(
     "--accept", metavar="REASON", help="accept that what they announced is lost, for this reason; the rows still decide"

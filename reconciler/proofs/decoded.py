@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from reconciler.proofs.shown import LOG, Claim, Shown
+from schemas.log_state import AcceptedRecords
 from schemas.verdict import Proof
 
 NAME = "decoded"
@@ -23,15 +24,21 @@ def look(shown: Shown) -> Iterable[Proof]:
         return
     for name, told in shown.types.items():
         open_ = sum(shown.log.quarantined.get(topic, 0) for topic in told.topics)
-        accepted = sum(shown.log.accepted.get(topic, 0) for topic in told.topics)
-        told_accepted = f"; {accepted} were accepted as lost" if accepted else ""
+        accepted = [_accepted(lost) for lost in shown.log.accepted if lost.topic in told.topics]
+        none = "no other record is in quarantine" if accepted else "no record is in quarantine"
+        seen = f"{open_} {_records(open_)} in quarantine" if open_ else none
         yield Proof(
             name=NAME,
             data_type=name,
             held=not open_,
-            seen=(f"{open_} {_records(open_)} in quarantine" if open_ else "no record is in quarantine") + told_accepted,
+            seen="; ".join([*accepted, seen]),
             try_=None if not open_ else "fencepost quarantine list; then resolve ID --again, or --accept REASON",
         )
+
+
+def _accepted(lost: AcceptedRecords) -> str:
+    verb = "was" if lost.count == 1 else "were"
+    return f"{lost.count} {_records(lost.count)} of {lost.topic} {verb} accepted as lost by {lost.by}: {lost.reason}"
 
 
 def _records(count: int) -> str:

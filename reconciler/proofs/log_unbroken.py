@@ -26,17 +26,19 @@ def look(shown: Shown) -> Iterable[Proof]:
     for name, told in shown.types.items():
         holes = [hole for hole in shown.log.holes if hole.topic in told.topics]
         open_ = [hole for hole in holes if hole.state == "open"]
-        accepted = [f"{_words(hole)} accepted: {hole.reason}" for hole in holes if hole.state == "accepted"]
-        seen = names([_words(hole) for hole in open_]) if open_ else "no offset went unread"
+        accepted = [_accepted(hole) for hole in holes if hole.state == "accepted"]
+        if open_:
+            seen = names([f"{hole.name}: {hole.described}" for hole in open_])
+        else:
+            seen = "nothing else went unread" if accepted else "no offset went unread"
         yield Proof(
             name=NAME,
             data_type=name,
             held=not open_,
-            seen="; ".join([seen, *accepted]),
-            try_=None if not open_ else "the rows decide; drop rates over such a time stay incomplete",
+            seen="; ".join([*accepted, seen]),
+            try_=f"fencepost quarantine show {open_[0].name}; then resolve it --accept REASON" if open_ else None,
         )
 
 
-def _words(hole: Hole) -> str:
-    end = "?" if hole.to_offset is None else str(hole.to_offset)
-    return f"{hole.topic}[{hole.partition}] offsets {hole.from_offset} to {end} ({hole.kind})"
+def _accepted(hole: Hole) -> str:
+    return f"{hole.name}, {hole.described}, was accepted by {hole.by}: {hole.reason}"

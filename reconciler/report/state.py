@@ -31,13 +31,13 @@ def _row(t: TypeStatus) -> tuple[str, str, str, str]:
 
 
 def _holes(holes: list[Hole]) -> list[str]:
-    """Offsets that nobody read: open ones each, accepted ones counted."""
+    """Offsets that nobody read: open ones, and accepted ones by whom and why."""
     open_ = [hole for hole in holes if hole.state == "open"]
-    lines = [f"Holes in the log: {len(open_) or 'none'}"]
-    rows = []
-    for hole in open_:
-        span = f"from offset {hole.from_offset}" + (f" to {hole.to_offset}" if hole.to_offset is not None else "")
-        rows.append((f"{hole.topic}[{hole.partition}]", hole.kind, span))
+    accepted = [hole for hole in holes if hole.state == "accepted"]
+    told = f", {len(accepted):,} accepted as lost" if accepted else ""
+    lines = [f"Holes in the log: {len(open_) or 'none'}{told}" + ("   (fencepost quarantine list)" if open_ else "")]
+    rows = [(hole.name, hole.described) for hole in open_]
+    rows += [(hole.name, f"{hole.described}, accepted by {hole.by}: {hole.reason}") for hole in accepted]
     return [*lines, *columns(rows)]
 
 

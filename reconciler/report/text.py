@@ -171,6 +171,7 @@ def _largest(counts: dict[str, int]) -> list[tuple[str, int]]:
 def _drop_rate(t: TypeReport) -> str:
     r = t.drop_rate
     why = f"; incomplete: {'; '.join(dict.fromkeys(map(_reason, r.incomplete)))}" if r.incomplete else ""
+    why += f"; leaves out: {'; '.join(r.left_out)}" if r.left_out else ""
     if not r.of:
         return f"unknown: the log covers no creation of this window{why}"
     return (

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from consumer import quarantine
 from consumer.catch_up import catch_up
-from consumer.cli import list_text, settlement_text, show_text
 from consumer.formats.contract import Decoder
+from consumer.settlement import Settlement
+from consumer.settling import record_text, settlement_text, unsettled
 from consumer.streams.memory import MemoryLog
 from databases.ledger import Ledger
 from schemas import ledger as tables
 from schemas.errors import LedgerError, SettingsError
 from schemas.events import Decoded, RawBatch, Unreadable
+from schemas.log_state import AcceptedRecords
 from schemas.settings import Settings
 from tests.consumer.support import KEY_TYPES, credited, event, fill, rows, settings, words
 
@@ -32,8 +35,10 @@ class Blind:
     def decode(self, batch: RawBatch) -> Decoded:
         seen = [i for i, offset in enumerate(batch.offsets.tolist()) if offset not in self.offsets]
         unreadable = tuple(
-            Unreadable(topic=batch.topic, partition=batch.partition, offset=o, reason="no such schema", value=b"x", size=1)
-            for o in batch.offsets.tolist()
+            Unreadable(
+                topic=batch.topic, partition=batch.partition, offset=o, reason="no such schema", value=v, size=len(v or b"")
+            )
+            for o, v in zip(batch.offsets.tolist(), batch.values, strict=True)
             if o in self.offsets
         )
         kept = RawBatch(
@@ -59,7 +64,7 @@ def read_blindly(about: Settings, ledger: Ledger, log: MemoryLog, *offsets: int)
     return [r.id for r in quarantine.list_(ledger)]
 
 
-def again(about: Settings, ledger: Ledger, log: MemoryLog, ids: list[int], **more: Any) -> quarantine.Settlement:
+def again(about: Settings, ledger: Ledger, log: MemoryLog, ids: list[int], **more: Any) -> Settlement:
     return quarantine.read_again(about, ledger, KEY_TYPES, ids, by="ana", streams=log.stream, **more)
 
 
@@ -113,12 +118,31 @@ def test_a_loss_is_accepted_by_name_and_reason(about: Settings, ledger: Ledger, 
     with pytest.raises(SettingsError, match="needs a reason"):
         quarantine.accept(ledger, ids, reason=" ", by="ana")
     quarantine.accept(ledger, ids, reason="a test record", by="ana")
-    assert quarantine.count_open(ledger) == 0
+    assert quarantine.count(ledger) == 0
     assert quarantine.show(ledger, ids[0]).settled_reason == "a test record"
     assert quarantine.list_(ledger) == []
     assert len(quarantine.list_(ledger, state=None)) == 1
     state = catch_up(about, ledger, KEY_TYPES, streams=log.stream)
-    assert (dict(state.quarantined), dict(state.accepted)) == ({}, {"jobs": 1})
+    assert (dict(state.quarantined), state.accepted) == (
+        {},
+        (AcceptedRecords(topic="jobs", count=1, by="ana", reason="a test record"),),
+    )
+    assert quarantine.show(ledger, ids[0]).value is not None, "its bytes still name the key whose announcement is lost"
+    assert quarantine.accept(ledger, ids, reason="another", by="bob").failed == {ids[0]: "it is already accepted"}
+    assert quarantine.show(ledger, ids[0]).settled_by == "ana"
+
+
+def test_another_record_at_the_same_offset_is_not_taken_for_the_one_set_aside(
+    about: Settings, ledger: Ledger, log: MemoryLog
+) -> None:
+    fill(log, "jobs", range(5))
+    ids = read_blindly(about, ledger, log, 1)
+    log.delete("jobs")
+    log.create("jobs", 3)
+    fill(log, "jobs", range(100, 110))  # nobody has looked since, so the ledger knows of no hole
+    done = again(about, ledger, log, ids)
+    assert "another record stands" in done.failed[ids[0]]
+    assert credited(ledger) == {0, 2, 3, 4}
 
 
 def test_an_unknown_id_is_told(about: Settings, ledger: Ledger) -> None:
@@ -130,8 +154,8 @@ def test_texts_tell_where_and_why(about: Settings, ledger: Ledger, log: MemoryLo
     log.append("jobs", json.dumps({"type": "job", "id": "12x", "op": "created"}).encode())
     catch_up(about, ledger, KEY_TYPES, streams=log.stream)
     (record,) = quarantine.list_(ledger)
-    assert "jobs[0]@0" in list_text([record], 5)
-    assert "4 more" in list_text([record], 5)
-    shown = show_text(quarantine.show(ledger, record.id))
+    assert "jobs[0]@0" in unsettled(ledger).text()
+    assert "4 more records" in replace(unsettled(ledger), of_records=5).text()
+    shown = record_text(quarantine.show(ledger, record.id))
     assert "at offset 0" in shown
     assert "12x" in shown

@@ -13,7 +13,7 @@ import jsonschema
 
 import schemas
 from tests.end_to_end.conftest import Items
-from tests.end_to_end.installation import event, execute, item, ledger_content, publish, registered, rows
+from tests.end_to_end.installation import event, execute, item, ledger_content, publish, register, registered, rows
 
 REPORT = json.loads((Path(schemas.__file__).parent / "report.schema.json").read_text())
 
@@ -192,7 +192,9 @@ def test_an_accepted_loss_makes_the_drop_rate_complete_again(items: Items) -> No
     assert items.here.run("quarantine", "list").json["records"] == []
     again = items.here.run("gaps")
     assert again.json["claims"]["drop_rate"] == "complete"
-    assert "1 were accepted as lost" in again.proof("decoded")["seen"]
+    assert "1 record" in again.proof("decoded")["seen"]
+    assert "a test wrote it" in again.proof("decoded")["seen"]
+    assert "1 accepted record" in again.of("item")["drop_rate"]["left_out"][0]
     assert items.here.run("status").json["quarantine"]["open"] == 0
 
 
@@ -227,6 +229,51 @@ def test_a_record_whose_schema_appears_later_is_read_again(items: Items, tmp_pat
     gaps = here.run("gaps")
     assert gaps.json["claims"]["drop_rate"] == "complete"
     assert gaps.of("item")["gaps"]["by_class"] == {"unapplied_create": 1}
+
+
+def test_a_hole_is_settled_by_name_and_its_rows_stay_unread(items: Items) -> None:
+    """Retention overtook a stopped tracker; the loss is accepted, and every later verdict says by whom and why."""
+    assert items.here.run("track", "--until-end").code == 0
+    lost(items, 1001, 1002)
+    publish(items.kafka, items.topic, [event(1001), event(1002), event(7)])
+    items.kafka.delete_records(items.topic, {0: 102})
+    register(items.target, "item", [1002])  # another path healed it: no drop either, for nobody heard
+    gaps = items.here.run("gaps", "--deletes")
+    assert gaps.code == 4, gaps
+    (hole,) = items.here.run("quarantine", "list").json["holes"]
+    assert (hole["id"], hole["kind"], hole["from_offset"], hole["to_offset"]) == ("hole-1", "retention", 100, 102)
+    assert items.here.run("quarantine", "show", "hole-1").json == hole
+    assert "hole-1" in items.here.run("status", json=False).out
+
+    assert items.here.run("quarantine", "resolve", "hole-1", "--again").code == 1
+    assert items.here.run("quarantine", "resolve", "hole-1", "--accept", "").code == 2
+    for wrong in ("hole-0", "hole-x", "hole", "-1", "1.5", "hole-99999999999999999999"):
+        bad = items.here.run("quarantine", "show", wrong)
+        assert (bad.code, bad.out) == (2, ""), bad
+    assert items.here.run("quarantine", "show", "hole-2").code == 1
+    accepted = items.here.run("quarantine", "resolve", "hole-1", "--accept", "the outage of \x1b[32mMay\nCLEAR")
+    assert (accepted.code, accepted.json) == (0, {"settled": ["hole-1"], "failed": {}}), accepted
+    assert items.here.run("quarantine", "list").json == {"records": [], "holes": []}
+
+    again = items.here.run("gaps", "--deletes")
+    assert again.code == 3, again
+    valid(again.json)
+    proof = again.proof("log_unbroken")
+    assert proof["held"] is True
+    assert "hole-1" in proof["seen"]
+    assert "@" in proof["seen"]
+    assert "the outage of" in proof["seen"]
+    told = again.of("item")
+    assert told["gaps"]["by_cause"] == {"unread": 1}
+    assert (told["gaps"]["by_class"], told["healed_drops"]) == ({"unheard_create": 1}, 0)
+    assert (told["drop_rate"]["dropped"], told["drop_rate"]["incomplete"]) == (0, [])
+    assert "hole-1" in told["drop_rate"]["left_out"][0]
+    (standing,) = items.here.run("status").json["holes"]
+    assert (standing["id"], standing["state"]) == ("hole-1", "accepted")
+    words = items.here.run("report", "latest", json=False).out
+    assert "the outage of" in words
+    assert "\x1b" not in words
+    assert "\nCLEAR" not in words
 
 
 def avro(folder: Path, schema: dict[str, Any], number: int, key: int) -> bytes:

@@ -13,7 +13,7 @@ from reconciler.identity import Identity, contradiction
 from reconciler.proofs import ORDER, Claim, Shown, judge, module, withheld
 from reconciler.proofs.shown import Met, Needles, TypeShown
 from reconciler.window import Plan
-from schemas.log_state import Hole, LogState, PartitionState
+from schemas.log_state import AcceptedRecords, Hole, LogState, PartitionState
 from schemas.verdict import Proof, Window
 
 AT = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -227,9 +227,11 @@ def test_no_announced_creation_at_all_is_no_contradiction() -> None:
 
 
 def test_losses_that_an_operator_accepted_are_held_and_still_told() -> None:
-    accepted = replace(HOLE, state="accepted", reason="told the team")
-    shown = with_log(accepted={"t.jobs": 3}, holes=(accepted,))
-    assert "3 were accepted as lost" in of(shown, "decoded", "jobs").seen
+    accepted = replace(HOLE, id=4, state="accepted", reason="told the team", by="ana@here")
+    lost = AcceptedRecords(topic="t.jobs", count=3, by="bob@here", reason="a test wrote them")
+    shown = with_log(accepted=(lost,), holes=(accepted,))
+    assert "3 records of t.jobs were accepted as lost by bob@here: a test wrote them" in of(shown, "decoded", "jobs").seen
+    assert "hole-4, t.jobs[0] offsets 3 to 9 (retention), was accepted by ana@here" in of(shown, "log_unbroken", "jobs").seen
     assert "told the team" in of(shown, "log_unbroken", "jobs").seen
     assert taken(shown) == set()
 
