@@ -11,6 +11,7 @@ import pytest
 
 from fencepost import COMMANDS
 from reconciler import proofs
+from schemas import metrics
 from schemas.data_types import DataType
 from schemas.errors import Exit
 from schemas.settings import Settings, load
@@ -163,9 +164,12 @@ def test_settings_files_that_are_shown_can_be_read(page: str, tmp_path: Path) ->
 
 
 @every_page
-def test_metrics_are_named_only_once_they_exist(page: Path) -> None:
-    for name in re.findall(r"fencepost_[a-z_]+_(?:total|open|seconds|records)\b", page.read_text(encoding="utf-8")):
-        pytest.fail(f"{page.name} names the metric {name}, and no metric is exported yet")
+def test_every_metric_named_in_the_documents_exists(page: Path) -> None:
+    exported = {metric.name for metric in metrics.ALL}
+    for name in re.findall(
+        r"\bfencepost_[a-z_]+_(?:total|open|seconds|records|low|info|ratio)\b", page.read_text(encoding="utf-8")
+    ):
+        assert name in exported, f"{page.name} names the metric {name}, which is not exported"
 
 
 @every_page

@@ -36,6 +36,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "alembic": ("databases/ledger.py", "schemas/migrations/*.py", "schemas/migrations/versions/*.py"),
     "psycopg": ("databases/*.py", "reconciler/*.py", "reconciler/*/*.py", "demo/*.py"),
     "rich": ("terminal/*.py", "demo/*.py"),
+    "prometheus_client": ("reconciler/auditing/*.py",),
 }
 #: Shapes know no network and no driver.
 NOT_IN_SCHEMAS = {
