@@ -1,0 +1,77 @@
+"""Where faults get their worlds: one that most share, fresh ones for those that spoil theirs, servers apart to be stopped.
+
+A shared world keeps its ledger and its history from fault to fault, as an installation does. A world in which something
+went wrong is not used again.
+"""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Protocol
+
+from tests.faults.contract import Fault
+from tests.faults.harness import Finding, try_out
+from tests.faults.world import World
+from tests.stack.kafka import Kafka
+from tests.stack.postgres import Postgres
+
+
+class Servers(Protocol):
+    """Who starts servers, and ends them."""
+
+    def postgres(self, *, private: bool) -> Postgres: ...
+    def kafka(self, *, private: bool) -> Kafka: ...
+
+
+class Worlds:
+    def __init__(self, folder: Path, servers: Servers) -> None:
+        self.folder, self.servers = folder, servers
+        self._shared: World | None = None
+        self._made: dict[int, tuple[World, list[str]]] = {}
+        self._count = 0
+
+    def try_out(self, fault: Fault, seed: int) -> Finding:
+        """One fault in a world that is fit for it, by this seed."""
+        alone = fault.own or bool(fault.stops)
+        world = self._fresh(fault.stops) if alone else self._usual()
+        world.rng = random.Random(f"{seed} {fault.name}")
+        finding = None
+        try:
+            finding = try_out(fault, world)
+        finally:
+            if alone:
+                self._end(world)
+            elif finding is None or finding.problems:
+                self._shared = None
+        return finding
+
+    def close(self) -> None:
+        for world, _ in [*self._made.values()]:
+            self._end(world)
+
+    def _usual(self) -> World:
+        if self._shared is None:
+            self._shared = self._fresh(frozenset())
+            self._shared.rng = random.Random(0)
+            self._shared.live(80)
+        return self._shared
+
+    def _fresh(self, stops: frozenset[str]) -> World:
+        server = self.servers.postgres(private="postgres" in stops)
+        kafka = self.servers.kafka(private="kafka" in stops)
+        self._count += 1
+        names = [f"fault_source_{self._count}", f"fault_target_{self._count}"]
+        folder = self.folder / f"world-{self._count}"
+        folder.mkdir(parents=True)
+        source, target = (server.create_database(name) for name in names)
+        world = World(folder, server, source, target, kafka, random.Random(0))
+        self._made[id(world)] = world, names
+        world.tables()
+        return world
+
+    def _end(self, world: World) -> None:
+        _, names = self._made.pop(id(world))
+        world.close()
+        for name in names:
+            world.server.drop_database(name)
