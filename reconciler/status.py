@@ -1,6 +1,7 @@
 """`fencepost status`: how far the log is read, what nobody read, since when a window is safe, what a cutover would take.
 
-Reads the ledger, and asks the source only for the planner's row counts. On an absent ledger it says so and creates nothing.
+Reads the ledger, and asks the databases only for the planner's row counts and whether a sweep's tables are still there.
+On an absent ledger it says so and creates nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sqlalchemy as sa
 from databases.connect import connect
 from databases.ledger import Ledger
 from reconciler import catalog
+from reconciler.sweeping.known import Known, known
 from schemas import ledger as tables
 from schemas.errors import FencepostError
 from schemas.log_state import Hole
@@ -33,14 +35,15 @@ class TypeStatus:
     behind: int | None
     read_to: datetime | None
     partitions: int
+    sweep: Known | None = None
     estimate_s: float | None = None
 
     def plain(self) -> dict[str, Any]:
         return {
             "name": self.name,
             "log": {"behind": self.behind, "as_of": None if self.read_to is None else utc(self.read_to)},
-            "sweep": None,
-            "safe_since": None,
+            "sweep": None if self.sweep is None else self.sweep.plain(),
+            "safe_since": None if self.sweep is None or self.sweep.safe_since is None else utc(self.sweep.safe_since),
             "estimate_s": self.estimate_s,
         }
 
@@ -103,13 +106,16 @@ def run(settings: Settings, ledger: Ledger, *, ends: Ends | None) -> Status:
     status.quarantine_accepted = int(counts.get("accepted", 0))
     for name, data_type in settings.data_types.items():
         mine = [p for p in positions if p.topic in data_type.topics]
+        swept = known(settings, ledger, name)
+        size = rows.get(name, 0.0) or (float(swept.rows) if swept else 0.0)  # a table that was never analysed says 0
         status.types.append(
             TypeStatus(
                 name=name,
                 behind=_behind(mine, high, data_type.topics),
                 read_to=max((p.at.astimezone(UTC) for p in mine), default=None),
                 partitions=len(mine),
-                estimate_s=round(rows[name] / rate, 1) if rate and name in rows else None,
+                sweep=swept,
+                estimate_s=round(size / rate, 1) if rate and (size or name in rows) else None,
             )
         )
     return status
@@ -146,10 +152,11 @@ def _behind(positions: list[sa.Row[Any]], high: Mapping[tuple[str, int], int] | 
 
 
 def _rate(ledger: Ledger) -> float | None:
-    """Source rows compared a second, of the newest finished run that compared any."""
+    """Source rows a second that a cutover would do, as the newest finished run that compared any did. A sweep is in no hurry
+    and tells nothing; a cutover compares twice, and `gaps` once."""
     query = (
         sa.select(tables.run.c.report)
-        .where(tables.run.c.state == "finished", tables.run.c.report.is_not(None), tables.run.c.kind != "undo")
+        .where(tables.run.c.state == "finished", tables.run.c.report.is_not(None), tables.run.c.kind.in_(("gaps", "cutover")))
         .order_by(tables.run.c.id.desc())
         .limit(5)
     )
@@ -160,7 +167,7 @@ def _rate(ledger: Ledger) -> float | None:
         seconds = (report.finished_at - report.started_at).total_seconds()
         rows = sum(t.rows for t in report.data_types)
         if rows and seconds > 0:
-            return rows / seconds
+            return rows / seconds / (2 if report.kind == "gaps" else 1)
     return None
 
 

@@ -33,7 +33,6 @@ from reconciler.sweeping.look import Eye, Hidden
 from reconciler.sweeping.verified import Verified
 from reconciler.window import Since
 from schemas.errors import RefusedWrite
-from schemas.events import NO_TIME
 from schemas.keys import KeySet
 from schemas.settings import Settings
 from schemas.verdict import utc
@@ -246,7 +245,6 @@ class _Sweep:
 
     def _finish(self, totals: Mapping[str, Total], outcomes: Sequence[TypeOutcome], open_: Mapping[str, KeySet]) -> None:
         """After the report: a crash in between judges once more, the other order would leave a pass without a report."""
-        oldest = dict(second.oldest(outcomes, open_))
         for t in outcomes:
             name = t.subject.name
             if name not in totals:
@@ -261,12 +259,8 @@ class _Sweep:
                 verified=totals[name].verified,
                 found=found,
                 fixed=t.judged.gaps - t.remaining,
-                oldest_missing=_instant(oldest.get(name, NO_TIME)),
+                oldest_missing=second.oldest(t, open_[name]),
             )
-
-
-def _instant(time_us: int) -> datetime | None:
-    return None if time_us == NO_TIME else datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=time_us)
 
 
 def _expected(before: object, subject: Subject) -> int:

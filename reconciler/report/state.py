@@ -12,9 +12,10 @@ def text(status: Status) -> str:
     """A line a data type, then whatever stands in the way."""
     if not status.ledger:
         return "".join(f"{line}\n" for note in status.notes for line in wrapped(note))
-    head = ("data type", "event log", "read", "a compare takes about")
+    head = ("data type", "event log", "read", "a cutover takes about")
     lines = columns([head, *(_row(t) for t in status.types)], indent="")
-    lines += ["", *_holes(status.holes), *_quarantine(status)]
+    lines += ["", *(line for t in status.types for line in _sweep(t))]
+    lines += [*_holes(status.holes), *_quarantine(status)]
     for note in status.notes:
         lines += wrapped(f"Note: {note}")
     return "\n".join(lines).rstrip() + "\n"
@@ -28,6 +29,24 @@ def _row(t: TypeStatus) -> tuple[str, str, str, str]:
     else:
         behind = "read to its end" if t.behind == 0 else f"{counted(t.behind, 'record')} behind"
     return t.name, behind, moment(t.read_to), "not known yet" if t.estimate_s is None else span_words(t.estimate_s)
+
+
+def _sweep(t: TypeStatus) -> list[str]:
+    """The last full pass, and the window that it makes safe."""
+    s = t.sweep
+    if s is None:
+        return [f"{t.name}: never swept"]
+    ended = "not finished" if s.finished_at is None else f"finished {moment(s.finished_at)}"
+    seen = f"{s.verified:,} of {counted(s.rows, 'row')} verified"
+    found = f", {s.found:,} found, {s.fixed:,} fixed" if s.found else ""
+    lines = wrapped(f"{t.name}: swept from {moment(s.started_at)}, {ended}; {seen}{found}")
+    if s.safe_since is not None:
+        lines += wrapped(f"a cutover window since {moment(s.safe_since)} is safe, because {s.because}", first="  ", rest="  ")
+    else:
+        lines += wrapped(f"no cutover window by time is safe: {s.because}", first="  ", rest="  ")
+    if s.oldest_unverified is not None:
+        lines += wrapped(f"oldest row that is not verified: created {moment(s.oldest_unverified)} or later", first="  ")
+    return [*lines, *(wrapped(s.going_on, first="  ", rest="  ") if s.going_on else [])]
 
 
 def _holes(holes: list[Hole]) -> list[str]:

@@ -24,6 +24,9 @@ from schemas import ledger as tables
 from schemas.errors import LedgerError, RefusedWrite
 from schemas.keys import Key, KeySet, KeyType
 
+#: Stands for the creation of a missing row of which nobody can say when it was: no window is safe before it.
+UNDATED = datetime(1, 1, 1, tzinfo=UTC)
+
 
 class Stage(StrEnum):
     """How far a pass has come."""

@@ -6,7 +6,8 @@ registers meanwhile is no gap.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 
 from reconciler import stale
 from reconciler.announced import AnnouncedReader
@@ -20,10 +21,13 @@ from reconciler.proofs.shown import Needles
 from reconciler.scene import Subject
 from reconciler.snapshot import Snapshot
 from reconciler.states import count_states
-from reconciler.sweeping.book import Total
+from reconciler.sweeping.book import UNDATED, Total
 from reconciler.window import Plan
+from schemas.events import NO_TIME
 from schemas.keys import KeySet
 from schemas.verdict import Window
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def sighted(
@@ -119,10 +123,19 @@ def _all(t: TypeOutcome) -> KeySet:
     return total
 
 
-def oldest(outcomes: Sequence[TypeOutcome], open_: Mapping[str, KeySet]) -> Iterator[tuple[str, int]]:
-    """By data type, the creation time of the oldest row that is still missing, where one can be dated."""
-    for t in outcomes:
-        times = [at for key in open_[t.subject.name] if (at := t.judged.dates.of(key)) is not None]
-        dated = [at for at in times if -(1 << 61) < at < (1 << 61)]
-        if dated:
-            yield t.subject.name, min(dated)
+def oldest(t: TypeOutcome, open_: KeySet) -> datetime | None:
+    """Creation of the oldest row that is still missing, or not yet judged; None where none is. Rows that no clock can place
+    are in every window, so they do not count; one that was not dated makes it UNDATED."""
+    keys = open_ | t.judged.in_flight
+    if not len(keys):
+        return None
+    if t.subject.source.table.created_at is None:
+        return UNDATED
+    times = [t.sight.candidates.dates.of(key) for key in keys]
+    if any(at is None for at in times):
+        return UNDATED
+    placed = [at for at in times if at is not None and at != NO_TIME]
+    try:
+        return EPOCH + timedelta(microseconds=min(placed)) if placed else None
+    except OverflowError:
+        return UNDATED
