@@ -16,7 +16,7 @@ from databases.ledger import Ledger
 from reconciler.ports import CatchUp, Locate, Topics
 from reconciler.report import files
 from reconciler.report.text import text
-from schemas.errors import Exit, FencepostError, SettingsError
+from schemas.errors import Exit, FencepostError
 from schemas.keys import KeyType, key_type
 from schemas.settings import Settings
 from schemas.verdict import Report, utc
@@ -186,10 +186,8 @@ def run_recheck(desk: Desk, ledger: Ledger, asked: str) -> Answer:
 
     if not ledger.exists():
         return no_ledger(desk, None)
-    before = recall.load(ledger, recall.resolve(ledger, asked))
-    if before.report is None:
-        raise SettingsError(f"run {before.run} gave no verdict that could be checked again: {before.state}")
-    return _judged(desk, Question(), recheck.run(desk.settings, ledger, before.report, say=desk.say))
+    past = recall.load(ledger, recall.resolve(ledger, asked))
+    return _judged(desk, Question(), recheck.run(desk.settings, ledger, past, say=desk.say))
 
 
 # -- looking and undoing ----------------------------------------------------------------------------------------------

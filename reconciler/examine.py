@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from databases.ledger import Ledger
-from reconciler import history, identity, orphans, outcome
+from reconciler import history, identity, orphans, outcome, world
 from reconciler.announced import AnnouncedReader
 from reconciler.catalog import remember_kinds
 from reconciler.judge import gap_lines, judge
@@ -131,7 +131,7 @@ def begin(
             _rest_on_sweeps(ledger, scene, shown)
         deadline_s = (WAIT if wait is None else wait).total_seconds()
         run = Run(
-            id=history.begin(ledger, kind, history.settings_hash(settings, asked)),
+            id=history.begin(ledger, kind, history.settings_hash(settings, asked), world=world.of(scene)),
             settings=settings,
             ledger=ledger,
             scene=scene,

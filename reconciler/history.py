@@ -18,7 +18,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from pydantic import BaseModel, SecretStr
-from sqlalchemy.dialects.postgresql import aggregate_order_by
+from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
 
 from databases.ledger import Ledger
 from schemas import ledger as tables
@@ -66,11 +66,15 @@ def settings_hash(settings: Settings, asked: Sequence[str] = ()) -> str:
     return _sha256(json.dumps([told, sorted(asked)], sort_keys=True, default=str))
 
 
-def begin(ledger: Ledger, kind: str, settings: str, *, now: datetime | None = None) -> str:
-    """Open a run of these settings (`settings_hash`); its id."""
+def begin(
+    ledger: Ledger, kind: str, settings: str, *, world: Mapping[str, Any] | None = None, now: datetime | None = None
+) -> str:
+    """Open a run of these settings (`settings_hash`), about this world where it judges; its id."""
     now = now or datetime.now(UTC)
     run = new_id(now)
-    row = {"id": run, "kind": kind, "settings": settings, "state": State.RUNNING, "started_at": now}
+    row: dict[str, Any] = {"id": run, "kind": kind, "settings": settings, "state": State.RUNNING, "started_at": now}
+    if world is not None:
+        row["world"] = world
     with ledger.begin("record the run") as connection:
         connection.execute(sa.insert(tables.run).values(row))
     return run
@@ -184,10 +188,19 @@ def _close(connection: sa.Connection, run: str, end: Mapping[str, Any]) -> None:
         .order_by(tables.run.c.number.desc())
         .limit(1)
     ).one_or_none()
-    number, previous = (1, GENESIS) if last is None else (last.number + 1, last.digest)
+    end_ = connection.execute(sa.select(tables.chain.c.number, tables.chain.c.digest)).one_or_none()
+    # Where the last runs were removed, the next one is chained to what was there, so that the hole stays to be seen.
+    newest = end_ if end_ is not None and (last is None or end_.number > last.number) else last
+    number, previous = (1, GENESIS) if newest is None else (newest.number + 1, newest.digest)
     connection.execute(sa.update(tables.run).where(tables.run.c.id == run).values(number=number, previous=previous))
-    chained = next(links(connection, run))
-    connection.execute(sa.update(tables.run).where(tables.run.c.id == run).values(digest=chained.digest()))
+    digest = next(links(connection, run)).digest()
+    connection.execute(sa.update(tables.run).where(tables.run.c.id == run).values(digest=digest))
+    now_last = insert(tables.chain).values(number=number, digest=digest)
+    connection.execute(
+        now_last.on_conflict_do_update(
+            index_elements=[tables.chain.c.id], set_={"number": now_last.excluded.number, "digest": now_last.excluded.digest}
+        )
+    )
 
 
 # -- the chain --------------------------------------------------------------------------------------------------------
@@ -228,6 +241,8 @@ def links(connection: sa.Connection, run: str | None = None) -> Iterator[Link]:
             _hashed(r.report),
             _proofs_hash(),
             _gaps_hash(),
+            _backfills_hash(),
+            _hashed(sa.cast(r.world, sa.Text)),
         )
         .where(r.number.is_not(None))
         .order_by(r.number)
@@ -235,7 +250,9 @@ def links(connection: sa.Connection, run: str | None = None) -> Iterator[Link]:
     if run is not None:
         query = query.where(r.id == run)
     for row in connection.execute(query):
-        yield Link(row[0], row[1], row[2], row[3], tuple(row[4:]))
+        *said, backfills, world = row[4:]
+        # Runs of the first version kept no world, and their digest knows nothing of what they inserted.
+        yield Link(row[0], row[1], row[2], row[3], tuple(said) if world is None else (*said, backfills, world))
 
 
 def _micros(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
@@ -256,6 +273,15 @@ def _gaps_hash() -> sa.ScalarSelect[Any]:
     keys = sa.func.encode(sa.func.sha256(g["keys"]), "hex")
     order = tuple(sa.collate(column, "C") for column in (g.data_type, g["class"], g.cause))
     return _lines_hash(tables.gap, (g.data_type, g["class"], g.cause, g.chunk, g["count"], keys), (*order, g.chunk))
+
+
+def _backfills_hash() -> sa.ScalarSelect[Any]:
+    """What the run meant to insert and did; not what became of it later: undo and a next run move that on."""
+    b = tables.backfill.c
+    keys = (sa.func.encode(sa.func.sha256(column), "hex") for column in (b.planned, b.inserted))
+    return _lines_hash(
+        tables.backfill, (b.data_type, b.batch, b.target, b.kinds, b.xid, *keys), (sa.collate(b.data_type, "C"), b.batch)
+    )
 
 
 def _lines_hash(table: sa.Table, columns: Sequence[Any], order: Sequence[Any]) -> sa.ScalarSelect[Any]:

@@ -1,13 +1,14 @@
 """Read past runs back, and check that nobody changed them since. Creates nothing, also where there is no ledger.
 
-What the check can show: that a run, and every run before and after it, reads as it was written, with none missing in
-between. What it cannot: whoever may write the whole ledger can write a whole new chain. So the newest digest is printed;
+What the check can show: that a run, and every run before and after it, reads as it was written, with what it showed,
+found and inserted, and that none is missing in between or at the end. What it cannot: whoever may write the whole ledger
+can write a whole new chain, and a ledger put back from an old backup is whole in itself. So the newest digest is printed;
 note it elsewhere, and compare.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -39,6 +40,7 @@ class Past:
     number: int | None
     digest: str | None
     text: str | None = None  #: the stored JSON, read only where one run is asked for
+    world: Mapping[str, Any] | None = None  #: what it judged; likewise
 
     @property
     def report(self) -> Report | None:
@@ -119,7 +121,8 @@ def resolve(ledger: Ledger, asked: str) -> str:
 def load(ledger: Ledger, run: str) -> Past:
     """One run with its report. Raises LedgerError where it is gone."""
     with ledger.begin("read a run") as connection:
-        row = connection.execute(sa.select(*_COLUMNS, tables.run.c.report).where(tables.run.c.id == run)).one_or_none()
+        r = tables.run.c
+        row = connection.execute(sa.select(*_COLUMNS, r.report, r.world).where(r.id == run)).one_or_none()
     if row is None:
         raise LedgerError(f"the ledger holds no run {run}")
     return _past(row)
@@ -164,6 +167,8 @@ def verify(ledger: Ledger, run: str) -> Checked:
             met = met or link.run == run
             broken = broken or _fault(before, link)
             before = link
+        end = connection.execute(sa.select(tables.chain.c.number, tables.chain.c.digest)).one_or_none()
+        broken = broken or _cut_short(before, None if end is None else (end.number, end.digest))
     newest = before.stored if before is not None and before.stored is not None else GENESIS
     if not met and broken is None:
         broken = f"run {run} has not ended, so nothing vouches for it yet"
@@ -184,7 +189,19 @@ def _fault(before: Link | None, link: Link) -> str | None:
     return None
 
 
-_COLUMNS = [column for column in tables.run.c if column.name not in ("settings", "report", "previous")]
+def _cut_short(last: Link | None, end: tuple[int, str] | None) -> str | None:
+    """What the chain's recorded end says against the last run that is there."""
+    number = 0 if last is None else last.number
+    if end is None:
+        return f"the end of the chain is not recorded any more, and {number} runs are" if number else None
+    if end[0] > number:
+        return f"the last {end[0] - number} recorded runs are missing: the chain ended with number {end[0]}"
+    if last is not None and end != (last.number, last.stored):
+        return f"the chain ended with number {end[0]}; run {last.run} (number {number}) was put there afterwards"
+    return None
+
+
+_COLUMNS = [column for column in tables.run.c if column.name not in ("settings", "report", "previous", "world")]
 
 
 def _past(row: sa.Row[*tuple[Any, ...]]) -> Past:

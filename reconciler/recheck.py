@@ -1,7 +1,8 @@
 """`fencepost recheck RUN`: does that verdict still stand?
 
 Compares the tables of that run again, whole: any unregistered key counts, whatever its date. Writes nothing, not even the
-ledger. A world that has moved (another server, a history gone back) is CANNOT TELL.
+ledger. A world that has moved (another server, a history gone back, other tables, scope or accepted states) is CANNOT TELL:
+an answer about other rows would pass for one about these.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from databases.ledger import Ledger
-from reconciler import outcome, proofs
+from reconciler import outcome, proofs, world
 from reconciler.coverage import Coverage
 from reconciler.examine import type_outcomes_of
 from reconciler.logbook import Logbook
@@ -17,14 +18,23 @@ from reconciler.look import look
 from reconciler.outcome import Outcome
 from reconciler.ports import Say
 from reconciler.proofs import Shown
+from reconciler.recall import Past
 from reconciler.scene import resolve, source_faults
 from reconciler.window import Since
+from schemas.errors import SettingsError
 from schemas.settings import Settings
 from schemas.verdict import Report
 
+HINT = "`fencepost runs` lists those that did, with their verdicts"
 
-def run(settings: Settings, ledger: Ledger, before: Report, *, say: Say) -> Outcome:
-    """Look again at what `before` judged. Raises SettingsError where its data types are no longer in the settings."""
+
+def run(settings: Settings, ledger: Ledger, past: Past, *, say: Say) -> Outcome:
+    """Look again at what `past` judged. Raises SettingsError where it gave no verdict, or where its data types are no
+    longer in the settings."""
+    before = past.report
+    if before is None:
+        what = f"run {past.run} ({past.kind}, {past.state})"
+        raise SettingsError(f"{what} gave no verdict that could be checked again", hint=HINT)
     started = datetime.now(UTC)
     names = [t.name for t in before.data_types]
     with resolve(settings, names, ledger) as scene:
@@ -35,6 +45,7 @@ def run(settings: Settings, ledger: Ledger, before: Report, *, say: Say) -> Outc
             met=scene.met,
             pipeline=settings.fence.pipeline,
             snapshot_faults=source_faults(scene),
+            moved=world.moved(past.world, scene),
         )
         logbook = Logbook(scene, shown, ledger, None, 0.0, say)
         readers = logbook.readers()
@@ -48,7 +59,16 @@ def run(settings: Settings, ledger: Ledger, before: Report, *, say: Say) -> Outc
             run=before.run,
             started_at=started,
             finished_at=datetime.now(UTC),
-            notes=[f"run {before.run} said {before.verdict.value}; this looks again and is not stored"],
+            notes=_notes(before),
         )
     report.kind = "recheck"
     return Outcome(report=report)
+
+
+def _notes(before: Report) -> list[str]:
+    notes = [f"run {before.run} ({before.kind}) said {before.verdict.value}; this looks again and is not stored"]
+    if before.kind == "gaps":
+        notes.append("a gaps judges for its moment only, beside live writers: a row of a moment ago counts here at once")
+    if before.claims.deletes != "not asked":
+        notes.append("that run also judged deletes; they need the event log, and are not checked again here")
+    return notes

@@ -277,7 +277,17 @@ run = Table(
     Column("number", BigInteger, unique=True),  # place in the hash chain
     Column("previous", Text),
     Column("digest", Text),
+    Column("world", JSONB),  # servers, tables, scope and states that it judged (`reconciler.world`)
     Index(None, "started_at"),
+)
+
+#: The newest link of the chain, once more: whoever removes the last runs leaves it behind.
+chain = Table(
+    "chain",
+    metadata,
+    Column("id", SmallInteger, primary_key=True, server_default="1"),
+    Column("number", BigInteger, nullable=False),
+    Column("digest", Text, nullable=False),
 )
 
 proof = Table(

@@ -29,6 +29,7 @@ ORDER = (
     "log_drained",
     "decoded",
     "log_unbroken",
+    "world",
 )
 
 

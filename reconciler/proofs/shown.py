@@ -67,7 +67,7 @@ class TypeShown:
 class Shown:
     """One run."""
 
-    kind: str  # gaps | cutover | recheck
+    kind: str  # gaps | cutover | sweep
     types: dict[str, TypeShown]
     deletes: bool = False
     without_log: bool = False
@@ -83,6 +83,7 @@ class Shown:
     pipeline: str = "application"
     pipeline_seen: str = ""
     pipeline_fault: str | None = None
+    moved: list[str] | None = None  #: of a recheck: why the verdict was about another world
 
     @property
     def cutover(self) -> bool:

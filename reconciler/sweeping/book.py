@@ -7,7 +7,7 @@ type's passes: whoever was paused and comes back late stores nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -16,6 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from databases.ledger import Ledger
+from reconciler import world
 from reconciler.lease import Held
 from reconciler.scene import Scene, Subject
 from reconciler.sweeping.look import Part
@@ -74,28 +75,7 @@ DIRECTIONS = "directions"
 
 def bound(scene: Scene, subject: Subject, *, deletes: bool) -> dict[str, Any]:
     """The world as it is now: what a pass holds for, and nothing else."""
-    out: dict[str, Any] = {DIRECTIONS: "both" if deletes else "rows only"}
-    for side, facts in (("source", subject.source), ("registry", subject.registry)):
-        met = next(met.now for met in scene.met if met.now.side == side)
-        out[f"{side} server"] = f"{met.system}, timeline {met.timeline}"
-        out[f"{side} database"] = met.database_oid
-        out[f"{side} table"] = f"{facts.table.qualified} (oid {facts.oid})"
-        out[f"{side} key"] = ", ".join(f"{n} {k}" for n, k in zip(facts.table.key, facts.table.kinds, strict=True))
-    declared = subject.data_type
-    out["scope"] = [[term.column, *_plain(term.operator)] for term in declared.source.scope]
-    accepted = declared.registry.accepted
-    out["accepted states"] = None if accepted is None else {column: list(values) for column, values in accepted.items()}
-    return out
-
-
-def _plain(operator: tuple[str, Any]) -> tuple[str, Any]:
-    name, operand = operator
-    return name, list(operand) if isinstance(operand, tuple) else operand
-
-
-def changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What of the world is no longer as it was, in words."""
-    return [f"{what} was {before.get(what)} and is {now.get(what)}" for what in now if before.get(what) != now.get(what)]
+    return {DIRECTIONS: "both" if deletes else "rows only"} | world.bound(scene, subject)
 
 
 def going(ledger: Ledger, scene: Scene, subject: Subject, run: str, *, deletes: bool) -> Pass | None:
@@ -107,7 +87,7 @@ def going(ledger: Ledger, scene: Scene, subject: Subject, run: str, *, deletes: 
         if row is None:
             return None
         this = (s.id == row.id, s.data_type == subject.name)
-        why = "; ".join(changed(row.bound, bound(scene, subject, deletes=deletes))) or None
+        why = "; ".join(world.changed(row.bound, bound(scene, subject, deletes=deletes))) or None
         number, at, fault = _next(connection, row.id, subject)
         if row.state == Stage.RUNNING:
             why = why or fault

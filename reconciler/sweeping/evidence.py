@@ -10,6 +10,7 @@ from __future__ import annotations
 from datetime import UTC
 
 from databases.ledger import Ledger
+from reconciler import world
 from reconciler.scene import Scene, Subject
 from reconciler.sweeping import book, mark
 from reconciler.sweeping.book import Stage
@@ -27,7 +28,7 @@ def evidence(ledger: Ledger, scene: Scene, subject: Subject) -> Evidence | str:
             return f"--since auto rests on a whole sweep, and the one begun {utc(begun.started_at)} has not come to its end"
         return "--since auto rests on the last full sweep, and the ledger knows of none"
     now = book.bound(scene, subject, deletes=True)
-    faults = book.changed(last.bound | {book.DIRECTIONS: now[book.DIRECTIONS]}, now)
+    faults = world.changed(last.bound | {book.DIRECTIONS: now[book.DIRECTIONS]}, now)
     if faults:
         return f"the last full sweep, begun {utc(last.started_at)}, holds no more: {'; '.join(faults)}"
     low = None if last.low is None else last.low.astimezone(UTC)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlalchemy as sa
 from alembic import context
 
 from schemas.ledger import metadata
@@ -22,4 +23,7 @@ else:
 with context.begin_transaction():
     if connection is None:
         context.execute(f'SET search_path = "{schema}"')
+    else:
+        # ALTER is not translated to the schema as CREATE is; it ends with this transaction.
+        connection.execute(sa.text("SELECT pg_catalog.set_config('search_path', :path, true)"), {"path": f'"{schema}"'})
     context.run_migrations()

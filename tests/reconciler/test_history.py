@@ -36,10 +36,20 @@ def ledger(database: str) -> Iterator[Ledger]:
 
 
 def finished(ledger: Ledger, kind: str = "gaps") -> str:
-    run = history.begin(ledger, "gaps", "sha256:settings")
+    run = history.begin(ledger, "gaps", "sha256:settings", world={"servers": {}, "types": {"job_artifact": {"scope": []}}})
+    _backfilled(ledger, run)
     keys = {"job_artifact": {("dropped_create", "never_announced"): IntKeys.of(np.arange(5))}}
     history.finish(ledger, run, reports()[kind].model_copy(update={"run": run}), keys)
     return run
+
+
+def _backfilled(ledger: Ledger, run: str) -> None:
+    keys = IntKeys.of(np.arange(5)).serialize()
+    for batch in (0, 1):
+        row = {"run": run, "data_type": "job_artifact", "batch": batch, "state": "reread", "target": {"table": ["public", "r"]}}
+        values = sa.insert(tables.backfill).values(**row, kinds="int", xid=700 + batch, planned=keys, inserted=keys)
+        with ledger.begin() as connection:
+            connection.execute(values)
 
 
 def change(ledger: Ledger, statement: str, *values: object) -> None:
@@ -130,6 +140,22 @@ TAMPERING = {
     "keys are edited": "UPDATE gap SET keys = keys || '\\x00' WHERE run = %s",
     "keys are removed": "DELETE FROM gap WHERE run = %s",
     "keys change their class": "UPDATE gap SET class = 'unaccepted' WHERE run = %s",
+    "a proof is added": "INSERT INTO proof (run, number, name, seen) VALUES (%s, 77, 'reread', 'x')",
+    "what a proof saw is edited": "UPDATE proof SET seen = seen || '.' WHERE run = %s AND number = 1",
+    "keys are counted anew": "UPDATE gap SET count = count + 1 WHERE run = %s",
+    "inserted keys are edited": "UPDATE backfill SET inserted = inserted || '\\x00' WHERE run = %s AND batch = 1",
+    "planned keys are edited": "UPDATE backfill SET planned = planned || '\\x00' WHERE run = %s AND batch = 1",
+    "a transaction is edited": "UPDATE backfill SET xid = 1 WHERE run = %s AND batch = 0",
+    "where rows went is edited": "UPDATE backfill SET target = '{}' WHERE run = %s AND batch = 0",
+    "a batch is removed": "DELETE FROM backfill WHERE run = %s AND batch = 1",
+    "all batches are removed": "DELETE FROM backfill WHERE run = %s",
+    "a batch is added": "INSERT INTO backfill SELECT run, data_type, 7, state, target, kinds, xid, planned, inserted"
+    " FROM backfill WHERE run = %s AND batch = 1",
+    "what it judged is edited": "UPDATE run SET world = '{}' WHERE id = %s",
+    "what it judged is removed": "UPDATE run SET world = NULL WHERE id = %s",
+    "its note is edited": "UPDATE run SET note = 'x' WHERE id = %s",
+    "its settings are edited": "UPDATE run SET settings = 'x' WHERE id = %s",
+    "its state is edited": "UPDATE run SET state = 'failed' WHERE id = %s",
     "a run is removed": "DELETE FROM run WHERE id = %s",
     "a run is renumbered": "UPDATE run SET number = 77 WHERE id = %s",
     "a predecessor is changed": "UPDATE run SET previous = 'x' WHERE id = %s",
@@ -154,6 +180,66 @@ def test_a_forged_run_with_a_digest_of_its_own_breaks_the_link_behind_it(ledger:
     change(ledger, "UPDATE run SET digest = %s WHERE id = %s", forged, runs[1])
     checked = recall.verify(ledger, runs[0])
     assert (checked.intact, "does not follow" in checked.seen) == (False, True)
+
+
+def test_what_becomes_of_inserted_rows_later_is_no_change_of_the_run(ledger: Ledger) -> None:
+    run = finished(ledger)
+    change(ledger, "UPDATE backfill SET state = 'undone', removed = inserted WHERE run = %s", run)
+    assert recall.verify(ledger, run).intact
+
+
+def test_runs_cut_off_at_the_end_are_missed_also_after_new_ones(ledger: Ledger) -> None:
+    """Failure mode S21: the chain's end is kept once more, so that a missing head shows."""
+    runs = [finished(ledger) for _ in range(4)]
+    change(ledger, "DELETE FROM run WHERE id = ANY (%s)", runs[2:])
+    checked = recall.verify(ledger, runs[0])
+    assert (checked.intact, "the last 2 recorded runs are missing" in checked.seen) == (False, True)
+    finished(ledger)
+    checked = recall.verify(ledger, runs[0])
+    assert (checked.intact, "2 recorded runs are missing" in checked.seen) == (False, True)
+
+
+def test_a_run_appended_by_another_hand_is_not_the_end_that_was_recorded(ledger: Ledger) -> None:
+    runs = [finished(ledger) for _ in range(2)]
+    newest = recall.verify(ledger, runs[1]).newest
+    change(
+        ledger,
+        "INSERT INTO run (id, kind, settings, state, started_at, finished_at, verdict, exit_code, report, number, previous)"
+        " SELECT 'FORGED', kind, settings, state, started_at, finished_at, 'CLEAR', 0, report, 3, %s FROM run WHERE number = 2",
+        newest,
+    )
+    with ledger.begin() as connection:
+        forged = next(history.links(connection, "FORGED")).digest()
+    change(ledger, "UPDATE run SET digest = %s WHERE id = 'FORGED'", forged)
+    checked = recall.verify(ledger, "FORGED")
+    assert (checked.intact, "put there afterwards" in checked.seen) == (False, True)
+    change(ledger, "DELETE FROM chain")
+    assert "not recorded any more" in recall.verify(ledger, runs[0]).seen
+
+
+def test_a_chain_written_anew_shows_by_its_newest_digest_alone(ledger: Ledger) -> None:
+    """Whoever may write everything can make it whole again; the digest noted elsewhere is another one."""
+    runs = [finished(ledger) for _ in range(2)]
+    noted = recall.verify(ledger, runs[1]).newest
+    change(ledger, "UPDATE run SET verdict = 'CLEAR' WHERE id = %s", runs[1])
+    with ledger.begin() as connection:
+        forged = next(history.links(connection, runs[1])).digest()
+    change(ledger, "UPDATE run SET digest = %s WHERE id = %s", forged, runs[1])
+    change(ledger, "UPDATE chain SET digest = %s", forged)
+    checked = recall.verify(ledger, runs[1])
+    assert checked.intact
+    assert checked.newest != noted
+
+
+def test_a_run_of_the_first_version_still_reads_as_written(ledger: Ledger) -> None:
+    """It kept no world, and its digest knew nothing of its backfills."""
+    old = history.begin(ledger, "cutover", "sha256:s")
+    _backfilled(ledger, old)
+    history.finish(ledger, old, reports()["gaps"])
+    with ledger.begin() as connection:
+        (link,) = history.links(connection, old)
+    assert len(link.said) == 11
+    assert recall.verify(ledger, finished(ledger)).intact
 
 
 def test_the_low_end_may_be_dropped_by_retention(ledger: Ledger) -> None:

@@ -100,8 +100,15 @@ def with_log(**changes: object) -> Shown:
 def test_a_cutover_that_showed_everything_holds_every_proof_and_withholds_nothing() -> None:
     proofs = judge(a_run())
     assert [p.name for p in proofs if p.held is not True] == []
-    assert list(dict.fromkeys(p.name for p in proofs)) == list(ORDER)
+    assert [*dict.fromkeys(p.name for p in proofs), "world"] == list(ORDER)
     assert taken(a_run()) == set()
+
+
+def test_a_recheck_in_another_world_says_nothing_at_all() -> None:
+    assert of(a_run("gaps", moved=[]), "world").held is True
+    elsewhere = a_run("gaps", moved=["the source table was public.items (oid 1) and is public.items (oid 2)"])
+    assert of(elsewhere, "world").seen == "the source table was public.items (oid 1) and is public.items (oid 2)"
+    assert taken(elsewhere) == set(Claim)
 
 
 def test_a_run_that_showed_nothing_holds_nothing() -> None:

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.fence import Transaction
-from reconciler.sweeping.book import changed
 from reconciler.sweeping.mark import Earlier, bound, safe_since
+from reconciler.world import changed
 
 AT = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
