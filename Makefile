@@ -10,10 +10,10 @@ KIT    ?= ../shared/acceptance
 WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test fast lint format types bench acceptance postgres15 lock clean
+.PHONY: help venv demo test fast lint format types bench acceptance parts lock clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 venv: $(STAMP)  ## make .venv from requirements.lock
 
@@ -54,15 +54,21 @@ acceptance: venv  ## the acceptance kit, where there is one (KIT=folder)
 	FENCEPOST=$(CURDIR)/$(BIN)/fencepost PYTHONDONTWRITEBYTECODE=1 PYTEST_ADDOPTS= \
 		$(BIN)/python -m pytest -q -c /dev/null --rootdir=$(KIT) -p no:cacheprovider $(KIT)
 
-# The package would start a server of its own on 5432: tell it not to before it is unpacked.
-postgres15:  ## install PostgreSQL 15, the one part that no package of ours brings (Debian, as root)
-	@if test -x /usr/lib/postgresql/15/bin/postgres; then echo "PostgreSQL 15 is here"; \
+# A package would start its server at once, PostgreSQL's on 5432: the policy tells dpkg to start none while we unpack.
+parts:  ## install the parts that no package of ours brings: PostgreSQL 15, Prometheus, Alertmanager (Debian, as root)
+	@set -e; packages=; \
+	test -x /usr/lib/postgresql/15/bin/postgres || packages="$$packages postgresql-15"; \
+	command -v promtool >/dev/null || packages="$$packages prometheus"; \
+	command -v prometheus-alertmanager >/dev/null || packages="$$packages prometheus-alertmanager"; \
+	if test -z "$$packages"; then echo "all parts are here"; \
 	elif test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
-		export DEBIAN_FRONTEND=noninteractive; \
+		export DEBIAN_FRONTEND=noninteractive; policy=/usr/sbin/policy-rc.d; \
+		if ! test -e $$policy; then trap "rm -f $$policy" EXIT; printf '#!/bin/sh\nexit 101\n' > $$policy; chmod 755 $$policy; fi; \
 		apt-get update -q && apt-get install -qy --no-install-recommends postgresql-common && \
-		echo 'create_main_cluster = false' >> /etc/postgresql-common/createcluster.conf && \
-		apt-get install -qy --no-install-recommends postgresql-15; \
-	else echo "PostgreSQL 15 is missing: install Debian's postgresql-15 as root; its tests are skipped" >&2; fi
+		{ grep -qs '^create_main_cluster = false' /etc/postgresql-common/createcluster.conf || \
+			echo 'create_main_cluster = false' >> /etc/postgresql-common/createcluster.conf; } && \
+		apt-get install -qy --no-install-recommends $$packages; \
+	else echo "missing:$$packages; install these Debian packages as root; their tests are skipped" >&2; fi
 
 lock:  ## resolve the dependencies anew into requirements.lock and docker/requirements.lock (needs uv)
 	UV=$$(test -x $(BIN)/uv && echo $(BIN)/uv || command -v uv) || { echo "make lock needs uv" >&2; exit 1; }; \

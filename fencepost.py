@@ -40,6 +40,7 @@ stdout, words about it to stderr. `fencepost COMMAND --help` tells more.
 """
 GROUPS = {
     "quarantine": "List, show and settle what of the log was not read.",
+    "alerts": "Make alert rules for Prometheus from the settings.",
     "ledger": "Create or upgrade the ledger, or print its SQL for a DBA.",
 }
 
@@ -171,6 +172,18 @@ def quarantine_resolve(desk: Desk, ledger: Ledger, **asked: Any) -> Answer:
     printed in every later verdict. A hole can only be accepted; rows of that time stay unread.
     """
     return _quarantine("resolve", desk, ledger, asked)
+
+
+def alerts_rules(desk: Desk, ledger: Ledger) -> Answer:  # noqa: ARG001 - every command is handed both
+    """Print alert rules for Prometheus, made from the settings.
+
+    A drop budget that burns too fast, and everything that would make us blind. Write it into a file that `rule_files` of
+    Prometheus names, and scrape `fencepost audit` under the job name `fencepost`. Connects to nothing.
+    """
+    from reconciler.alerts import rules
+    from terminal.desk import Answer
+
+    return Answer(plain=rules.groups(desk.settings), text=lambda: rules.as_yaml(desk.settings))
 
 
 def upgrade(desk: Desk, ledger: Ledger) -> Answer:  # noqa: ARG001 - every command is handed both
@@ -314,6 +327,7 @@ COMMANDS = (
     Command(path=("quarantine", "list"), run=quarantine_list, options=(o.EVERY,)),
     Command(path=("quarantine", "show"), run=quarantine_show, options=(o.ID,)),
     Command(path=("quarantine", "resolve"), run=quarantine_resolve, options=(o.IDS, o.AGAIN, o.ACCEPT)),
+    Command(path=("alerts", "rules"), run=alerts_rules),
     Command(path=("ledger", "upgrade"), run=upgrade),
     Command(path=("ledger", "ddl"), run=ddl),
     Command(path=("demo",), run=demo, options=(o.KEEP, o.QUIET), shared=()),

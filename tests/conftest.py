@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -23,15 +24,19 @@ from typing import Any, Protocol
 import hypothesis
 import pytest
 
-from tests.stack import jars
+from tests.stack import alertmanager, jars, prometheus
+from tests.stack.alertmanager import Alertmanager
 from tests.stack.connect import Connect, Connector, Format
 from tests.stack.kafka import Kafka
 from tests.stack.postgres import MAJORS, Major, Postgres, binaries
 from tests.stack.processes import MissingPartError
+from tests.stack.prometheus import Prometheus
 from tests.stack.registry import SchemaRegistry
 
 #: a test that asks for one of these, however indirectly, gets the mark `parts`
-SERVERS = {"kafka", "schema_registry", "postgres", "postgres16", "postgres15", "connect", "stand_folder"}
+SERVERS = {
+    "kafka", "schema_registry", "postgres", "postgres16", "postgres15", "connect", "stand_folder", "promtool", "amtool",
+}  # fmt: skip
 MISSING = "missing part: "
 NUMBERS = itertools.count(1)
 KEPT_LOGS = pytest.StashKey[list[Path]]()
@@ -102,6 +107,8 @@ def _rungs() -> Iterator[tuple[str, bool]]:
     yield "Maven or cached jars", shutil.which("mvn") is not None or jars.cache_folder().exists()
     for major in MAJORS:
         yield f"PostgreSQL {major}", _there(partial(binaries, major))
+    yield "Prometheus", _there(partial(prometheus.binary, "promtool"))
+    yield "Alertmanager", _there(alertmanager.binary)
 
 
 def _there(look: Callable[[], object]) -> bool:
@@ -209,6 +216,46 @@ def own_postgres(stand_folder: Path) -> Iterator[Callable[..., Postgres]]:
                 return running.enter_context(Postgres(folder, major, **options))
 
         yield started
+
+
+@pytest.fixture
+def own_prometheus(stand_folder: Path) -> Iterator[Callable[..., Prometheus]]:
+    """Start a Prometheus: `own_prometheus({"fencepost": "127.0.0.1:9464"}, rules=text)`."""
+    with contextlib.ExitStack() as running:
+
+        def started(targets: dict[str, str], **options: Any) -> Prometheus:
+            with needed():
+                return running.enter_context(Prometheus(stand_folder / f"prometheus-{next(NUMBERS)}", targets, **options))
+
+        yield started
+
+
+@pytest.fixture
+def own_alertmanager(stand_folder: Path) -> Iterator[Callable[..., Alertmanager]]:
+    """Start an Alertmanager with these settings."""
+    with contextlib.ExitStack() as running:
+
+        def started(config: dict[str, Any]) -> Alertmanager:
+            with needed():
+                return running.enter_context(Alertmanager(stand_folder / f"alertmanager-{next(NUMBERS)}", config))
+
+        yield started
+
+
+@pytest.fixture
+def promtool(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """`promtool("check", "rules", "rules.yaml")`, in the test's own folder."""
+    with needed():
+        prometheus.binary("promtool")
+    return partial(prometheus.promtool, folder=tmp_path)
+
+
+@pytest.fixture
+def amtool(tmp_path: Path) -> Callable[[str], str]:
+    """Why Alertmanager refuses this configuration; empty where it takes it."""
+    with needed():
+        alertmanager.amtool()
+    return partial(alertmanager.refused, tmp_path)
 
 
 @pytest.fixture

@@ -87,9 +87,9 @@ def test_every_command_is_in_the_readme() -> None:
 
 
 def test_the_readmes_make_targets_exist() -> None:
-    targets = set(re.findall(r"^([a-z0-9]+):", read("Makefile"), re.M))
+    targets = set(re.findall(r"^([a-z0-9-]+):", read("Makefile"), re.M))
     for page in PAGES:
-        for target in re.findall(r"`make ([a-z0-9]+)`|^make ([a-z0-9]+)", page.read_text(encoding="utf-8"), re.M):
+        for target in re.findall(r"`make ([a-z0-9-]+)`|^make ([a-z0-9-]+)", page.read_text(encoding="utf-8"), re.M):
             assert (target[0] or target[1]) in targets, f"{page.name}: make {target}"
 
 
