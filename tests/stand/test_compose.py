@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 import yaml
 
 from schemas.settings import Settings, load
-from tests.stack import connect, jars, kafka, registry
+from tests.stack import alertmanager, connect, jars, kafka, prometheus, registry
 from tests.stack.postgres import Postgres
 
 ROOT = Path(__file__).parents[2]
@@ -47,12 +48,26 @@ def script(name: str) -> str:
         ("registry", f"quay.io/apicurio/apicurio-registry:{registry.VERSION}"),
         ("connect", f"quay.io/debezium/connect:{connect.VERSION}"),
         ("connector", f"quay.io/debezium/connect:{connect.VERSION}"),
-        ("prometheus", "prom/prometheus:v2.42.0"),
-        ("alertmanager", "prom/alertmanager:v0.25.0"),
+        ("prometheus", f"prom/prometheus:v{prometheus.VERSION}"),
+        ("alertmanager", f"prom/alertmanager:v{alertmanager.VERSION}"),
     ],
 )
 def test_the_image_is_the_version_the_tests_run_against(service: str, image: str) -> None:
     assert SERVICES[service]["image"] == image
+
+
+def test_every_image_is_pinned() -> None:
+    for service in SERVICES.values():
+        assert re.fullmatch(r"[\w./-]+:v?\d+[\w.]*", service["image"]), service["image"]
+
+
+def test_the_installed_parts_are_the_versions_that_are_named(promtool: object, amtool: object) -> None:
+    for line, version in (
+        ([prometheus.binary("prometheus"), "--version"], prometheus.VERSION),
+        ([alertmanager.binary(), "--version"], alertmanager.VERSION),
+    ):
+        done = subprocess.run(line, capture_output=True, text=True, check=True, timeout=60)
+        assert f"version {version}" in done.stdout + done.stderr
 
 
 def test_our_image_carries_our_version() -> None:
