@@ -1,7 +1,8 @@
 """Open connections to PostgreSQL with everything that could change an answer pinned, and rename its errors.
 
 `search_path` is pg_catalog alone, so no object of a stranger's schema shadows a function or table; the session is in UTC
-and UTF-8; statements are never prepared, so that a transaction-mode pooler may stand in between. No error shows a DSN.
+and UTF-8; statements are never prepared, so that a transaction-mode pooler may stand in between (`databases.session`): there
+each transaction is pinned for itself. No error shows a DSN.
 """
 
 from __future__ import annotations
@@ -13,19 +14,25 @@ from datetime import timedelta
 from typing import Any
 
 import psycopg
-from psycopg import sql
 
+from databases.session import Session
 from schemas.errors import CatalogError, FencepostError, SettingsError, UnavailableError
 from schemas.settings import Dsn
 
 CONNECT_TIMEOUT_S = 8
 LACKING_GRANT = "grants.sql lists what each role needs; `fencepost check` tells what is lacking"
 
-_PINNED = (
-    "SET search_path = pg_catalog; SET timezone = 'UTC'; SET datestyle = 'ISO, YMD'; SET intervalstyle = 'iso_8601';"
-    " SET extra_float_digits = 3; SET bytea_output = 'hex'; SET standard_conforming_strings = on; SET row_security = off;"
-    " SET default_transaction_deferrable = off"
-)
+#: What could change an answer, and the only value it may have.
+_PINNED = {
+    "search_path": "pg_catalog",
+    "timezone": "'UTC'",
+    "datestyle": "'ISO, YMD'",
+    "intervalstyle": "'iso_8601'",
+    "extra_float_digits": "3",
+    "bytea_output": "'hex'",
+    "standard_conforming_strings": "on",
+    "row_security": "off",
+}
 
 
 def connect(
@@ -43,7 +50,7 @@ def connect(
     server raise an error, instead of hiding rows, where a policy would filter what we read.
     """
     try:
-        connection = psycopg.connect(
+        connection = Session.connect(
             dsn.get_secret_value(),
             autocommit=True,
             prepare_threshold=None,
@@ -62,21 +69,23 @@ def connect(
             f"cannot connect to {what} ({dsn.described}): {_server_words(error)}", hint=_connecting(error).hint
         ) from None
     try:
-        connection.execute(_PINNED.encode())
-        for name, value in (("statement_timeout", statement_timeout), ("lock_timeout", lock_timeout)):
-            if value is not None:
-                connection.execute(
-                    sql.SQL("SELECT pg_catalog.set_config({}, {}, false)").format(
-                        sql.Literal(name), sql.Literal(str(_milliseconds(value)))
-                    )
-                )
-        if read_only:
-            connection.execute("SET default_transaction_read_only = on")
+        timeouts = (("statement_timeout", statement_timeout), ("lock_timeout", lock_timeout))
+        wanted = _PINNED | {name: f"{_milliseconds(value)}" for name, value in timeouts if value is not None}
+        if connection.is_pooled():
+            more = {"transaction_read_only": "on"} if read_only else {}
+            connection.pin_every_transaction(_set("SET LOCAL", wanted | more))
+        else:
+            more = {"default_transaction_read_only": "on"} if read_only else {}
+            connection.execute(_set("SET", wanted | {"default_transaction_deferrable": "off"} | more))
         connection.autocommit = autocommit
     except psycopg.Error as error:
         connection.close()
         raise UnavailableError(f"cannot use {what} ({dsn.described}): {_server_words(error)}") from None
     return connection
+
+
+def _set(how: str, values: dict[str, str]) -> bytes:
+    return "; ".join(f"{how} {name} = {value}" for name, value in values.items()).encode()
 
 
 def _milliseconds(value: timedelta) -> int:

@@ -28,6 +28,8 @@ from tests.stack import alertmanager, jars, prometheus
 from tests.stack.alertmanager import Alertmanager
 from tests.stack.connect import Connect, Connector, Format
 from tests.stack.kafka import Kafka
+from tests.stack.pgbouncer import PgBouncer
+from tests.stack.pgbouncer import binary as pgbouncer_binary
 from tests.stack.postgres import MAJORS, Major, Postgres, binaries
 from tests.stack.processes import MissingPartError
 from tests.stack.prometheus import Prometheus
@@ -36,6 +38,7 @@ from tests.stack.registry import SchemaRegistry
 #: a test that asks for one of these, however indirectly, gets the mark `parts`
 SERVERS = {
     "kafka", "schema_registry", "postgres", "postgres16", "postgres15", "connect", "stand_folder", "promtool", "amtool",
+    "pgbouncer",
 }  # fmt: skip
 MISSING = "missing part: "
 NUMBERS = itertools.count(1)
@@ -109,6 +112,7 @@ def _rungs() -> Iterator[tuple[str, bool]]:
         yield f"PostgreSQL {major}", _there(partial(binaries, major))
     yield "Prometheus", _there(partial(prometheus.binary, "promtool"))
     yield "Alertmanager", _there(alertmanager.binary)
+    yield "PgBouncer", _there(pgbouncer_binary)
 
 
 def _there(look: Callable[[], object]) -> bool:
@@ -168,6 +172,13 @@ def postgres16(stand_folder: Path) -> Iterator[Postgres]:
 def postgres15(stand_folder: Path) -> Iterator[Postgres]:
     with _shared_postgres(stand_folder, 15) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def pgbouncer(postgres: Postgres, stand_folder: Path) -> Iterator[PgBouncer]:
+    """A pooler in transaction mode before the shared PostgreSQL 18."""
+    with needed(), PgBouncer(stand_folder / "pgbouncer", postgres) as pooler:
+        yield pooler
 
 
 @pytest.fixture(scope="session", params=[f"postgres{major}" for major in MAJORS])
