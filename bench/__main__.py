@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench import backfill, gaps, proofs, startup, track
+from bench import backfill, gaps, proofs, startup, sweep, track
 from bench.machine import machine
 from bench.stand import Stand, majors
 from bench.table import Row, as_text, write
 
 HERE = Path(__file__).parent
 PICTURE = "scaling.png"
-NAMES = ("startup", "track", "gaps", "scaling", "backfill", "proofs")
+NAMES = ("startup", "track", "gaps", "scaling", "backfill", "proofs", "sweep")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +109,10 @@ def _proofs(run: Run) -> Iterator[Row]:
     yield proofs.row(run.stand, _now_us(), run.size.scaling[0], run.repeats)
 
 
+def _sweep(run: Run) -> Iterator[Row]:
+    yield from sweep.rows(run.stand, _now_us(), run.size.gaps[-1], run.repeats)
+
+
 def _now_us() -> int:
     return int(time.time() * 1_000_000)
 
@@ -120,6 +124,7 @@ _MEASURE: dict[str, Callable[[Run], Iterator[Row]]] = {
     "scaling": _scaling,
     "backfill": _backfill,
     "proofs": _proofs,
+    "sweep": _sweep,
 }
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def _round(world: World) -> Round:
     start_up = run([sys.executable, "-c", START_UP, world.config], world.folder)
     gaps = run(fencepost("gaps", "--config", world.config, "--json"), world.folder, codes=(GAPS,))
     _must_be_right(world, gaps)
-    return Round(start_up=start_up, gaps=gaps, copy_s=_copied(world))
+    return Round(start_up=start_up, gaps=gaps, copy_s=copied(world))
 
 
 def _must_be_right(world: World, used: Used) -> None:
@@ -65,7 +65,7 @@ def _must_be_right(world: World, used: Used) -> None:
     assert found == (world.rows, world.missing, world.rows - world.dropped, world.dropped), found
 
 
-def _copied(world: World) -> float:
+def copied(world: World) -> float:
     """Both id lists in binary by psql, less its start-up."""
     took = 0.0
     for dsn, query in ((world.source, "SELECT id FROM items"), (world.target, "SELECT item_id FROM item_registry")):

@@ -20,6 +20,7 @@ ROWS = {
     "scaling": ["growth"],
     "backfill": ["backfill"],
     "proofs": ["cutover"],
+    "sweep": ["sweep, both ways, 20 k rows", "first sweep ever", "gaps --since auto", "memory of a sweep"],
 }
 
 
