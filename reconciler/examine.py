@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -17,9 +17,10 @@ from reconciler.look import Sight
 from reconciler.outcome import Outcome, TypeOutcome
 from reconciler.ports import CatchUp, Locate, Say, Topics
 from reconciler.proofs import Shown
-from reconciler.scene import Scene, resolve, source_faults
+from reconciler.scene import Scene, Subject, resolve, source_faults
 from reconciler.sweeping.evidence import evidence
 from reconciler.window import Evidence, Since
+from schemas.errors import FencepostError
 from schemas.keys import KeySet
 from schemas.settings import Settings
 from schemas.verdict import Proof, utc
@@ -144,10 +145,13 @@ def begin(
         try:
             yield run
         except KeyboardInterrupt:
-            history.interrupted(ledger, run.id, "interrupted by the operator")
+            with suppress(FencepostError):
+                history.interrupted(ledger, run.id, "interrupted by the operator")
             raise
         except Exception as error:
-            history.fail(ledger, run.id, error)
+            # A ledger that is away too must not hide why we failed; the run then reads as one that was killed.
+            with suppress(FencepostError):
+                history.fail(ledger, run.id, error)
             raise
 
 
@@ -158,6 +162,20 @@ def _rest_on_sweeps(ledger: Ledger, scene: Scene, shown: Shown) -> None:
             shown.types[subject.name].window_fault = found
         else:
             shown.types[subject.name].rests_on = found
+
+
+#: Of fewer rows half may well be missing.
+MANY = 20
+
+
+def _suspect(subject: Subject, gaps: int, rows: int) -> list[str]:
+    """More than half missing is seldom a loss: most often the two keys are not the same ids."""
+    if rows < MANY or gaps * 2 <= rows:
+        return []
+    source, registry = subject.data_type.source, subject.data_type.registry
+    keys = f"source.key {', '.join(source.key)} and registry.key {', '.join(registry.key)}"
+    told = f"{gaps:,} of {rows:,} source rows are missing, more than half: before anything is inserted make sure that {keys}"
+    return [f"{told} mean the same ids, and that the registry is the one meant; --max-backfill bounds what is inserted"]
 
 
 def type_outcomes(
@@ -200,6 +218,7 @@ def type_outcomes_of(
         )
         told.in_flight = len(judged.in_flight)
         notes = [] if told.rests_on is None else _lost_since(told.rests_on, sight.candidates.missing)
+        notes += _suspect(subject, judged.gaps, sight.differences.rows)
         out.append(TypeOutcome(subject=subject, sight=sight, judged=judged, remaining=judged.gaps, notes=notes))
     return out
 

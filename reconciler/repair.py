@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from databases.connect import connect
+from databases.connect import connect, renamed
 from reconciler import backfill, lease, proofs
 from reconciler.examine import Run
 from reconciler.outcome import TypeOutcome
@@ -89,6 +89,8 @@ def carry_out(
     refusal = backfill.capped(plan, order.max_backfill)
     if refusal is not None:
         return f"{refusal.reason}; {refusal.hint}"
+    if (closed := _closed(r)) is not None:
+        return f"nothing was written: {closed}"
     allowed = [job for job in jobs if _allowed(job, guarded[job.name], outcomes)]
     if not allowed:
         return "nothing was written: see each data type"
@@ -98,6 +100,20 @@ def carry_out(
         if t.subject.name in done:
             _account(t, done[t.subject.name])
     return f"{sum(t.backfilled for t in outcomes)} registry rows were inserted; `fencepost undo {r.id}` takes them back"
+
+
+def _closed(r: Run) -> str | None:
+    """Why the registry takes no rows from anybody; None where it does."""
+    with renamed("ask the registry whether it takes writes"):
+        row = r.scene.registry.execute(
+            "SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('transaction_read_only')"
+        ).fetchone()
+    standby, read_only = row or (False, "off")
+    if standby:
+        return "the registry is a standby; registry.dsn has to name its primary"
+    if read_only != "off":
+        return "the registry is read-only for our role; look at default_transaction_read_only of database and role"
+    return None
 
 
 def _allowed(job: backfill.Job, failed: list[str], outcomes: Sequence[TypeOutcome]) -> bool:

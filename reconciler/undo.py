@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -16,11 +17,14 @@ from databases.connect import connect
 from databases.ledger import Ledger
 from reconciler import backfill, history, lease
 from reconciler.ports import Say
-from schemas.errors import RefusedWrite
+from schemas.errors import FencepostError, RefusedWrite
 from schemas.settings import Settings
 from terminal.layout import columns, counted
 
 KIND = "undo"
+LISTED = 100
+#: Keys shown in a line; `--json` lists `LISTED`.
+SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +34,7 @@ class Counts:
     removed: int
     touched: int  #: somebody changed the row since: left alone
     gone: int  #: no longer there
+    touched_keys: tuple[str, ...] = ()  #: at most `LISTED` of those left alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +47,14 @@ class Taken:
 
     def plain(self) -> dict[str, Any]:
         types = [
-            {"name": name, "removed": c.removed, "touched": c.touched, "gone": c.gone} for name, c in self.data_types.items()
+            {
+                "name": name,
+                "removed": c.removed,
+                "touched": c.touched,
+                "gone": c.gone,
+                "touched_keys": list(c.touched_keys),
+            }
+            for name, c in self.data_types.items()
         ]
         return {"run": self.run, "kind": KIND, "of": self.of, "data_types": types}
 
@@ -65,18 +77,31 @@ def run(settings: Settings, ledger: Ledger, of: str, *, say: Say) -> Taken:
             registry = partial(connect, settings.registry.dsn, "the registry", autocommit=False)
             done = backfill.undo(ledger, of, registry=registry, lease=held, progress=say.advance)
     except KeyboardInterrupt:
-        history.interrupted(ledger, started, f"interrupted while taking back what run {of} inserted; run it again")
+        with suppress(FencepostError):
+            history.interrupted(ledger, started, f"interrupted while taking back what run {of} inserted; run it again")
         raise
     except Exception as error:
-        history.fail(ledger, started, error)
+        with suppress(FencepostError):
+            history.fail(ledger, started, error)
         raise
-    counts = {name: Counts(removed=len(u.removed), touched=len(u.touched), gone=len(u.gone)) for name, u in done.items()}
+    counts = {name: _counts(u) for name, u in done.items()}
     taken = Taken(run=started, of=of, data_types=counts)
     history.done(ledger, started, json.dumps(taken.plain(), ensure_ascii=False), now=datetime.now(UTC))
     return taken
 
 
+def _counts(u: backfill.Undone) -> Counts:
+    return Counts(
+        removed=len(u.removed),
+        touched=len(u.touched),
+        gone=len(u.gone),
+        touched_keys=tuple(u.key_type.texts(u.touched, LISTED)),
+    )
+
+
 def _words(c: Counts) -> str:
     words = f"{counted(c.removed, 'row')} taken back"
-    words += f", {c.touched:,} left alone: somebody touched them since" if c.touched else ""
+    if c.touched:
+        more = " …" if c.touched > SHOWN else ""
+        words += f", {c.touched:,} left alone, for somebody touched them since: {', '.join(c.touched_keys[:SHOWN])}{more}"
     return words + (f", {c.gone:,} were no longer there" if c.gone else "")

@@ -26,7 +26,7 @@ from reconciler.identity import Identity
 from reconciler.lease import Held
 from reconciler.probe import Table
 from schemas.errors import RefusedWrite
-from schemas.keys import KeySet
+from schemas.keys import KeySet, KeyType
 
 #: The registry ends an idle transaction sooner than this.
 _OPEN_FOR_S = 12.0
@@ -48,6 +48,7 @@ class Undone:
     removed: KeySet
     touched: KeySet  #: somebody changed the row since, or wrote one of his own: left alone
     gone: KeySet  #: no row stands any more
+    key_type: KeyType
 
 
 def unfinished(ledger: Ledger) -> int:
@@ -129,7 +130,9 @@ def undo(
     finally:
         connection.close()
     return {
-        name: Undone(removed=tally.keys("removed"), touched=tally.keys("touched"), gone=tally.keys("gone"))
+        name: Undone(
+            removed=tally.keys("removed"), touched=tally.keys("touched"), gone=tally.keys("gone"), key_type=tally.key_type
+        )
         for name, tally in tallies.items()
     }
 

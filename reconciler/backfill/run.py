@@ -27,7 +27,7 @@ from reconciler.backfill.batches import Batch, Mask, batches, key_values, unnest
 from reconciler.backfill.journal import Step
 from reconciler.backfill.plan import Job
 from reconciler.backfill.source import Look, Source
-from reconciler.backfill.standing import duplicates, standing
+from reconciler.backfill.standing import duplicates, meddled, standing
 from reconciler.backfill.writer import Writer
 from reconciler.lease import Held
 from reconciler.ports import Silent
@@ -184,6 +184,7 @@ class Filler:
         )
         self._plain, self._stepping_over = plain, careful
         self._careful = False
+        self._meddled = meddled(writer.registry, job.registry)
         self._looked_again: list[int] = []
 
     def fill(self, size: int, pace: Pace, told: Callable[[int], None]) -> Done:
@@ -259,8 +260,10 @@ class Filler:
         writer.wrote(rows)
         xid = writer.xid()
         mask = np.ones(len(wanted), np.bool_)
-        if rows != len(wanted):
+        if rows != len(wanted) or self._meddled:
             mask = standing(writer.registry, job.registry, wanted, ghosts.inserted_by(xid))
+        if self._meddled:
+            self._under_their_keys(rows, int(mask.sum()))
         twice = 0 if job.unique else duplicates(writer.registry, job.registry, wanted)
         if mask.any():
             writer.journal.write(
@@ -273,6 +276,15 @@ class Filler:
                 inserted=wanted.chosen(mask),
             )
         return mask, xid, twice
+
+    def _under_their_keys(self, rows: int, standing: int) -> None:
+        """Rows under keys that we did not mean are nobody's: no undo would find them, and no compare expects them."""
+        if rows != standing:
+            raise RefusedWrite(
+                f"of {rows} rows inserted into {self.job.registry.qualified} {standing} stand there under their keys:"
+                f" {self._meddled} changes keys, or sends rows elsewhere; the batch was rolled back",
+                hint="let rows be inserted as they are, or disable that trigger or rule for our role",
+            )
 
     def _look_again(self, inserted: Batch, xid: int, look: Future[Look]) -> None:
         gone = ~look.result().there

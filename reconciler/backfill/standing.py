@@ -36,6 +36,27 @@ def standing(connection: psycopg.Connection[Any], table: Table, batch: Batch, wh
     return mask_of(_only(connection, query, batch.arrays()), len(batch))
 
 
+#: Triggers and rules on INSERT, which may answer with another row; of the table and of all its partitions.
+_MEDDLERS = """
+WITH RECURSIVE parts AS (
+    SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+     WHERE n.nspname = %s AND c.relname = %s
+     UNION
+    SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN parts p ON i.inhparent = p.oid)
+SELECT 'the trigger ' || pg_catalog.quote_ident(t.tgname) FROM parts p JOIN pg_catalog.pg_trigger t ON t.tgrelid = p.oid
+ WHERE NOT t.tgisinternal AND t.tgenabled IN ('O', 'A') AND t.tgtype & 4 = 4
+ UNION
+SELECT 'the rule ' || pg_catalog.quote_ident(r.rulename) FROM parts p JOIN pg_catalog.pg_rewrite r ON r.ev_class = p.oid
+ WHERE r.ev_type = '3' AND r.ev_enabled IN ('O', 'A')
+ ORDER BY 1"""
+
+
+def meddled(connection: psycopg.Connection[Any], table: Table) -> str | None:
+    """Who may change our rows on their way in, or send them elsewhere; None: nobody can."""
+    names = [name for (name,) in connection.execute(_MEDDLERS, [table.schema, table.name]).fetchall()]
+    return " or ".join(names[:3]) or None
+
+
 def duplicates(connection: psycopg.Connection[Any], table: Table, batch: Batch) -> int:
     """How many of the batch's keys stand in more than one row."""
     query = sql.SQL(

@@ -113,8 +113,22 @@ def test_killed_at_any_statement_the_next_run_finishes(world: World, monkeypatch
         world.backfill(range(1, 21))
         assert world.registered() == [row[0] for row in world.on_source("SELECT id FROM items WHERE id <= 20 ORDER BY 1")]
         assert not {"planned", "inserted"} & set(world.steps())
+        _undone_exactly(world)
     assert killed > 15
     assert world.registered() == [k for k in range(1, 21) if k not in GONE_LATE]
+
+
+def _undone_exactly(world: World) -> None:
+    """Between them the two runs inserted every row, and each one once."""
+    before, removed = world.registered(), list[Any]()
+    for (run,) in world.on_ledger("SELECT DISTINCT run FROM fencepost.backfill"):
+        undone = world.undo(run)
+        if undone is not None:
+            assert not len(undone.touched)
+            removed += undone.removed
+    assert sorted(removed) == before
+    assert world.registered() == []
+    world.on_ledger("DELETE FROM fencepost.backfill")
 
 
 @BOTH

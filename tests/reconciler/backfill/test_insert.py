@@ -11,10 +11,12 @@ import psycopg
 import pytest
 
 from databases.connect import connect
-from reconciler.backfill import Pace, backfill
+from databases.ledger import Ledger
+from reconciler.backfill import Pace, backfill, writer
 from schemas.errors import CatalogError, FencepostError, RefusedWrite, UnavailableError
 from schemas.settings import BackfillSettings, Dsn
 from tests.reconciler.backfill.conftest import BOTH, World
+from tests.stack.postgres import Postgres
 
 
 @BOTH
@@ -144,10 +146,19 @@ def test_a_key_too_big_for_the_registrys_column_is_refused_before_the_first_row(
     assert world.registered() == []
 
 
+#: As a CREATE INDEX CONCURRENTLY leaves it that found a duplicate.
+INVALID = (
+    "CREATE UNIQUE INDEX bad ON item_registry (item_id);"
+    " UPDATE pg_catalog.pg_index SET indisvalid = false WHERE indexrelid = 'bad'::regclass"
+)
+
+
 @pytest.mark.parametrize("index", [
     "", "CREATE INDEX ON item_registry (item_id)", "CREATE UNIQUE INDEX ON item_registry (item_id) WHERE state = 0",
     "CREATE UNIQUE INDEX ON item_registry (item_id, state)",
     "ALTER TABLE item_registry ADD CONSTRAINT d UNIQUE (item_id) DEFERRABLE",
+    "CREATE UNIQUE INDEX ON item_registry (abs(item_id))",
+    INVALID,
 ])  # fmt: skip
 def test_without_a_unique_index_on_exactly_the_key_nothing_is_written(world: World, index: str) -> None:
     world.on_registry("ALTER TABLE item_registry DROP CONSTRAINT item_registry_item_id_key")
@@ -206,6 +217,89 @@ def test_a_trigger_that_skips_rows_or_speaks_up(world: World) -> None:
     with pytest.raises(RefusedWrite, match=r"a trigger of public\.item_registry refused it: not fifty"):
         world.backfill(range(41, 101))
     assert world.registered() == [k for k in range(1, 41) if k != 13]
+
+
+MEDDLERS = {
+    "another key before": "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.item_id := NEW.item_id + 1000;"
+    " RETURN NEW; END $$; CREATE TRIGGER meddler BEFORE INSERT ON item_registry FOR EACH ROW EXECUTE FUNCTION f()",
+    "another key after": "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+    " UPDATE public.item_registry SET item_id = item_id + 1000 WHERE item_id = NEW.item_id; RETURN NULL; END $$;"
+    " CREATE TRIGGER meddler AFTER INSERT ON item_registry FOR EACH ROW EXECUTE FUNCTION f()",
+    "removed after": "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+    " DELETE FROM public.item_registry WHERE item_id = 7; RETURN NULL; END $$;"
+    " CREATE TRIGGER meddler AFTER INSERT ON item_registry FOR EACH STATEMENT EXECUTE FUNCTION f()",
+    "elsewhere": "CREATE TABLE elsewhere (LIKE item_registry); CREATE RULE meddler AS ON INSERT TO item_registry"
+    " DO INSTEAD INSERT INTO elsewhere VALUES (1, NEW.item_id, NEW.state, NEW.created_at, 1, '')",
+}
+
+
+@BOTH
+@pytest.mark.parametrize("how", MEDDLERS.values(), ids=MEDDLERS.keys())
+def test_rows_that_end_up_under_other_keys_or_elsewhere_are_rolled_back(world: World, how: str) -> None:
+    """No undo would find them: its journal has the keys that were meant."""
+    world.on_registry(how)
+    run = world.run()
+    with pytest.raises(RefusedWrite, match=r"(trigger|rule) meddler") as told:
+        world.backfill(range(1, 101), run=run)
+    assert told.value.hint
+    assert world.registered() == []
+    if how == MEDDLERS["elsewhere"]:
+        assert world.on_registry("SELECT count(*) FROM elsewhere") == [(0,)]
+    world.forget_the_lease()
+    world.finish()
+    assert world.undo(run) is None or world.registered() == []
+
+
+def test_a_rule_that_swallows_rows_inserts_nothing_and_claims_nothing(world: World) -> None:
+    world.on_registry("CREATE RULE swallow AS ON INSERT TO item_registry DO INSTEAD NOTHING")
+    run = world.run()
+    done = world.backfill(range(1, 101), run=run)
+    assert (len(done.inserted), len(done.already)) == (0, 100)
+    assert world.undo(run) is None
+
+
+def test_a_disk_that_is_full_is_told_and_what_was_committed_is_finished_later(world: World) -> None:
+    """Failure mode 64: half a backfill."""
+    world.on_registry("""CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        IF NEW.item_id = 35 THEN RAISE EXCEPTION 'could not extend file' USING ERRCODE = 'disk_full'; END IF;
+        RETURN NEW; END $$;
+        CREATE TRIGGER t BEFORE INSERT ON item_registry FOR EACH ROW EXECUTE FUNCTION f()""")
+    run = world.run()
+    with pytest.raises(UnavailableError, match="could not extend file"):
+        world.backfill(range(1, 101), run=run)
+    assert world.registered() == list(range(1, 31))
+    world.on_registry("DROP TRIGGER t ON item_registry")
+    world.backfill(range(1, 101))
+    assert world.registered() == list(range(1, 101))
+    undone = world.undo(run)
+    assert undone is not None
+    assert sorted(undone.removed) == list(range(1, 31))
+
+
+def test_a_statement_that_takes_too_long_is_ended_and_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reconciler.backfill.writer._BEGIN", writer._BEGIN.replace(b"'5min'", b"'300ms'"))
+    world.on_registry("""CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        PERFORM pg_sleep(60); RETURN NEW; END $$;
+        CREATE TRIGGER t BEFORE INSERT ON item_registry FOR EACH ROW EXECUTE FUNCTION f()""")
+    with pytest.raises(UnavailableError, match="statement timeout"):
+        world.backfill([1])
+    assert world.registered() == []
+
+
+def test_the_ledger_may_be_on_another_server(world: World, postgres16: Postgres) -> None:
+    ledger = Ledger(Dsn(postgres16.create_database("ledger_elsewhere")), "fencepost")
+    try:
+        ledger.upgrade()
+        world.ledger = ledger
+        run = world.run()
+        assert world.backfill(range(1, 51), run=run).backfilled == 50
+        undone = world.undo(run)
+        assert undone is not None
+        assert len(undone.removed) == 50
+        assert world.registered() == []
+    finally:
+        ledger.close()
+        postgres16.drop_database("ledger_elsewhere")
 
 
 def test_a_trigger_that_relies_on_a_search_path_is_told_as_such(world: World) -> None:

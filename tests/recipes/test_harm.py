@@ -1,0 +1,126 @@
+"""What a cutover refuses to write, and how it says so: the wrong side, a closed registry, keys that are not the same ids."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import psycopg
+import pytest
+
+from databases.ledger import Ledger
+from reconciler import undo
+from reconciler.ports import Silent
+from schemas.errors import CatalogError, UnavailableError
+from schemas.settings import Dsn
+from schemas.verdict import Report, Verdict
+from tests.recipes.world import World
+from tests.stack.postgres import Postgres
+from tests.stack.processes import wait_until
+
+
+def on(dsn: str, *statements: str) -> None:
+    with psycopg.connect(dsn, autocommit=True) as db:
+        for statement in statements:
+            db.execute(statement)
+
+
+def schemas_of(dsn: str) -> set[str]:
+    with psycopg.connect(dsn) as db:
+        return {name for (name,) in db.execute("SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_'")}
+
+
+def swapped(world: World) -> None:
+    world.extra = {"source": {"dsn": world.target}, "registry": {"dsn": world.source}}
+
+
+def test_swapped_connection_strings_write_nothing_anywhere(items: World) -> None:
+    """Failure mode 67: not even a ledger is made on what is in truth the source."""
+    items.rows([201])
+    swapped(items)
+    with pytest.raises(CatalogError, match="items"):
+        items.cutover()
+    assert "fencepost" not in schemas_of(items.source) | schemas_of(items.target)
+
+
+def test_swapped_connection_strings_of_databases_that_both_have_both_tables_are_recognised(items: World) -> None:
+    """Failure mode 67, where nothing but the recorded identity can tell the sides apart."""
+    items.rows([201])
+    items.extra = {"ledger": {"dsn": items.target}}
+    assert items.gaps().report.verdict is Verdict.GAPS
+    on(items.source, "CREATE TABLE item_registry (id bigserial PRIMARY KEY, item_id bigint NOT NULL UNIQUE,"
+       " state smallint NOT NULL DEFAULT 0, created_at timestamptz NOT NULL DEFAULT now())")  # fmt: skip
+    on(items.target, "CREATE TABLE items (id bigint PRIMARY KEY, project_id int, created_at timestamptz)",
+       "INSERT INTO items SELECT g, 1, now() FROM generate_series(1, 50) g")  # fmt: skip
+    swapped(items)
+    items.extra |= {"ledger": {"dsn": items.extra["source"]["dsn"]}}
+    report = items.cutover().report
+    assert report.verdict is Verdict.CANNOT_TELL
+    assert "identity" in [p.name for p in report.proofs if p.held is False]
+    with psycopg.connect(items.source) as db:
+        assert db.execute("SELECT count(*) FROM item_registry").fetchone() == (0,)
+
+
+def not_written(report: Report, why: str) -> None:
+    assert report.verdict is Verdict.GAPS
+    assert report.data_types[0].backfilled == 0
+    assert why in " ".join(report.notes)
+
+
+def test_a_read_only_registry_is_told_and_the_gaps_are(items: World, database: str) -> None:
+    items.rows([201])
+    items.extra = {"ledger": {"dsn": database}}
+    name = items.target.rpartition("/")[2]
+    on(items.target, f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+    not_written(items.cutover().report, "the registry is read-only for our role")
+    on(items.target, "SET default_transaction_read_only = off", f'ALTER DATABASE "{name}" RESET default_transaction_read_only')
+    assert items.cutover().report.verdict is Verdict.CLEAR
+
+
+def test_a_registry_on_a_standby_is_told_and_the_gaps_are(items: World, database: str, postgres: Postgres) -> None:
+    items.rows([201])
+    with postgres.standby() as standby:
+        name = items.target.rpartition("/")[2]
+        wait_until(lambda: _there(standby.dsn(name)), "the standby has the registry")
+        items.extra = {"ledger": {"dsn": database}, "registry": {"dsn": standby.dsn(name)}}
+        not_written(items.cutover().report, "the registry is a standby")
+
+
+def _there(dsn: str) -> bool:
+    with psycopg.connect(dsn) as db:
+        return db.execute("SELECT count(*) FROM item_registry").fetchone() == (100,)
+
+
+def test_more_than_half_missing_is_told_as_a_suspect_mapping(items: World) -> None:
+    """Failure mode 82: most often the keys are not the same ids."""
+    items.rows(range(201, 300))
+    assert "more than half" not in " ".join(items.gaps().report.data_types[0].notes)
+    items.rows(range(300, 310))
+    report = items.cutover(dry_run=True).report
+    note = " ".join(report.data_types[0].notes)
+    assert "109 of 209 source rows are missing, more than half" in note
+    assert "source.key id and registry.key item_id" in note
+
+
+def test_why_a_run_failed_is_told_even_where_the_ledger_is_away_too(items: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def both_gone(*_: object, **__: object) -> None:
+        on(items.target, "ALTER SCHEMA fencepost RENAME TO gone")
+        raise UnavailableError("the source went away")
+
+    monkeypatch.setattr("reconciler.cutover.look", both_gone)
+    with pytest.raises(UnavailableError, match="the source went away"):
+        items.cutover()
+
+
+def test_an_undo_names_the_rows_that_somebody_touched_and_a_second_one_finds_nothing(items: World) -> None:
+    items.rows(range(201, 211))
+    run = items.cutover().report.run
+    on(items.target, "UPDATE item_registry SET state = 1 WHERE item_id IN (203, 207)")
+    on(items.target, "DELETE FROM item_registry WHERE item_id = 210")
+    settings = items.settings()
+    with closing(Ledger(Dsn(items.target), "fencepost")) as ledger:
+        first, second = (undo.run(settings, ledger, run, say=Silent()) for _ in range(2))
+    (told,) = first.plain()["data_types"]
+    assert told == {"name": "item", "removed": 7, "touched": 2, "gone": 1, "touched_keys": ["203", "207"]}
+    assert "2 left alone, for somebody touched them since: 203, 207" in first.text()
+    assert second.data_types["item"].removed == 0
+    assert items.in_registry() == {str(key) for key in (*range(1, 101), 203, 207)}
