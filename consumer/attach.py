@@ -92,8 +92,10 @@ def attach(
     shape = shape or stream.shape(topics)
     everywhere = shape.places()
     ours = everywhere if places is None else [p for p in places if p in set(everywhere)]
-    spans = stream.spans(everywhere)
+    # Positions first, then the log's ends. The other way round a tracker at work moves a position past the end that we were
+    # told, and a log that only grew would pass for one that was cut back or made anew.
     recorded, before = _recorded(ledger, shape)
+    spans = stream.spans(everywhere)
     anchors = _anchors(stream, shape, recorded, spans, ours)
     with ledger.begin("hold positions against the log") as db:
         # One at a time: the next tracker then finds the rows of the first, and judges nothing twice.
@@ -103,11 +105,12 @@ def attach(
         fresh = _register(db, number, shape, spans, standings, before if replaced else {})
         rulings = {}
         for place in ours:
-            same = anchors.get(place)
-            if place in standings and standings[place].anchor != recorded.get(place, standings[place]).anchor:
-                same = None  # moved by another tracker while we looked
             standing = standings.get(place) or fresh[place]
-            rulings[place] = judge(standing, spans[place], shape.topic_ids[place[0]], same, (broken or {}).get(place))
+            if place in standings and _moved(standing, recorded.get(place)):
+                rulings[place] = Ruling(next=standing.next)  # by another tracker while we looked: it has judged, and later
+                continue
+            topic_id, same = shape.topic_ids[place[0]], anchors.get(place)
+            rulings[place] = judge(standing, spans[place], topic_id, same, (broken or {}).get(place))
             _apply(db, number, place, standing, rulings[place], shape.topic_ids[place[0]])
         standings = _standings(db, number)
     lost = {p: r.lost for p, r in rulings.items() if r.lost}
@@ -166,6 +169,11 @@ def _standings(db: sa.Connection, number: int) -> dict[Place, Standing]:
         )
         for r in rows
     }
+
+
+def _moved(standing: Standing, recorded: Standing | None) -> bool:
+    """Whether a position is another one than the one that the log's ends were asked for."""
+    return recorded is None or (standing.next, standing.anchor) != (recorded.next, recorded.anchor)
 
 
 def _register(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Collection
 
 import pytest
 
 from consumer.catch_up import catch_up
-from consumer.streams.memory import MemoryLog
+from consumer.streams.contract import Place, Span
+from consumer.streams.memory import MemoryLog, MemoryStream
 from databases.ledger import Ledger
 from schemas import ledger as tables
 from schemas.errors import FloodError, SettingsError, UnavailableError
@@ -171,6 +173,32 @@ def test_another_cluster_is_another_incarnation_and_all_is_read_again(about: Set
     assert (state.incarnation, state.identity_held) == (2, False)
     assert positions(ledger)["jobs", 0] == 5
     assert ("recreated", 10, None) in holes(ledger)
+
+
+@pytest.mark.parametrize("tells_ids", [True, False])
+def test_a_tracker_that_reads_on_while_we_attach_makes_no_hole(about: Settings, ledger: Ledger, tells_ids: bool) -> None:
+    """The log's ends are told, then another tracker moves the position past them."""
+    log = MemoryLog(tells_ids=tells_ids)
+    log.create("jobs", 1)
+    fill(log, "jobs", range(10))
+    caught_up(about, ledger, log)
+
+    class Slow(MemoryStream):
+        asked = False
+
+        def spans(self, places: Collection[Place]) -> dict[Place, Span]:
+            told = super().spans(places)
+            if not Slow.asked:
+                Slow.asked = True
+                fill(log, "jobs", range(10, 20))
+                caught_up(about, ledger, log)
+            return told
+
+    catch_up(about, ledger, KEY_TYPES, deadline_s=10, streams=lambda timestamps: Slow(log, timestamps))
+    assert Slow.asked
+    assert holes(ledger) == []
+    assert positions(ledger) == {("jobs", 0): 20}
+    assert credited(ledger) == set(range(20))
 
 
 def test_a_new_partition_is_read_from_its_start_and_what_it_lost_is_a_hole(
