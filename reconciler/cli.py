@@ -16,7 +16,7 @@ from databases.ledger import Ledger
 from reconciler.ports import CatchUp, Locate, Topics
 from reconciler.report import files
 from reconciler.report.text import text
-from schemas.errors import Exit, FencepostError
+from schemas.errors import Exit, FencepostError, SettingsError
 from schemas.keys import KeyType, key_type
 from schemas.settings import Settings
 from schemas.verdict import Report, utc
@@ -251,6 +251,8 @@ def run_report(desk: Desk, ledger: Ledger, asked: str, *, verify: bool, csv: boo
 
     if not ledger.exists():
         return no_ledger(desk, None)
+    if verify and csv:
+        raise SettingsError("--verify checks the report, --csv prints its keys: one or the other", hint="ask twice")
     run = recall.resolve(ledger, asked)
     if verify:
         checked = recall.verify(ledger, run)

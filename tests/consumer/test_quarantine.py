@@ -82,6 +82,7 @@ def test_a_record_read_again_is_announced_and_resolved(about: Settings, ledger: 
 def test_an_old_creation_read_again_does_not_undo_the_deletion_after_it(
     about: Settings, ledger: Ledger, log: MemoryLog
 ) -> None:
+    """Failure mode 61."""
     log.append("jobs", event(7, "created", 1_700_000_000))
     log.append("jobs", event(7, "deleted", 1_700_000_009))
     ids = read_blindly(about, ledger, log, 0)

@@ -108,6 +108,7 @@ CASES = {
     "report into a file": wrong(code=2, words=("fencepost.yaml",), line=("gaps", "--report", "fencepost.yaml")),
     "missing source table": wrong((f"{ITEM}/source/table", "public.itms"), code=1, words=("public.itms", "the source")),
     "missing registry table": wrong((f"{ITEM}/registry/table", "other.item_registry"), code=1, words=("other.item_registry",)),
+    # failure mode S10: a name is only ever one that the catalog has
     "hostile table": wrong((f"{ITEM}/source/table", 'items"; DROP TABLE items; --'), code=1, words=("items",)),
     "missing key column": wrong((f"{ITEM}/source/key", "idd"), code=1, words=("idd",)),
     "missing time column": wrong((f"{ITEM}/source/created_at", "made_at"), code=1, words=("made_at",)),

@@ -73,3 +73,27 @@ def test_a_fence_that_is_held_up_too_long_names_who_holds_it(items: Items) -> No
     assert proof["held"] is False
     assert "a-slow-import" in proof["seen"]
     assert str(pid) in proof["seen"]
+
+
+def test_a_cutover_that_was_paused_writes_nothing_after_another_one_has_finished(items: Items) -> None:
+    """Failure mode 66, with the command itself: SIGSTOP in the middle of the backfill until the lease has run out."""
+    execute(items.source, "INSERT INTO items (id) SELECT generate_series(1001, 1200)")
+    here = items.here.with_(("backfill", {"rate": 20}))
+    with here.started("cutover") as paused:
+        wait_until(lambda: len(registered(items.target)) > 100, "the backfill has begun", within_s=60)
+        paused.child.send_signal(signal.SIGSTOP)
+        other = here.with_().run("cutover")
+        before = rows(items.target, "SELECT item_id, xmin::text, ctid::text FROM item_registry ORDER BY 1")
+        paused.child.send_signal(signal.SIGCONT)
+        done = paused.ends()
+    assert other.code == 0, other
+    assert other.of("item")["remaining"] == 0
+    assert (done.code, done.out) == (1, ""), done
+    assert "the lease on registry writes is not ours any more" in done.err
+    assert rows(items.target, "SELECT item_id, xmin::text, ctid::text FROM item_registry ORDER BY 1") == before
+    assert registered(items.target) == [*range(1, 101), *range(1001, 1201)]
+    told = {run["run"]: run for run in items.here.run("runs").json["runs"]}
+    assert told.pop(other.json["run"])["verdict"] == "CLEAR"
+    ((zombie,),) = [told.values()]
+    assert (zombie["state"], zombie["exit_code"]) == ("failed", 1)
+    assert items.here.run("report", "latest", "--verify").code == 0

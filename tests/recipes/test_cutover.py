@@ -61,6 +61,7 @@ def test_another_plan_than_the_approved_one_is_refused(items: World) -> None:
 
 
 def test_above_the_cap_nothing_is_written_at_all(items: World) -> None:
+    """Failure mode 68."""
     items.rows([201, 202, 203])
     report = items.cutover(max_backfill=2).report
     assert report.verdict is Verdict.GAPS
@@ -251,6 +252,7 @@ def once(what: Callable[[], None]) -> Callable[[], None]:
 
 
 def test_a_second_captain_follows_the_first_and_ends_with_its_report(items: World) -> None:
+    """Failure mode 65."""
     items.rows([201])
     second: list[Outcome] = []
     threads: list[threading.Thread] = []

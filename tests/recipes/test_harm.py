@@ -13,7 +13,7 @@ from reconciler.ports import Silent
 from schemas.errors import CatalogError, UnavailableError
 from schemas.settings import Dsn
 from schemas.verdict import Report, Verdict
-from tests.recipes.world import World
+from tests.recipes.world import World, found
 from tests.stack.postgres import Postgres
 from tests.stack.processes import wait_until
 
@@ -99,6 +99,17 @@ def test_more_than_half_missing_is_told_as_a_suspect_mapping(items: World) -> No
     note = " ".join(report.data_types[0].notes)
     assert "109 of 209 source rows are missing, more than half" in note
     assert "source.key id and registry.key item_id" in note
+
+
+def test_forged_creations_close_no_gap_and_bring_no_row(items: World) -> None:
+    """Failure mode S20: whoever may write to the topic is believed about nothing but what was announced."""
+    items.rows([201])
+    items.announce([201, 999])
+    outcome = items.gaps()
+    assert found(outcome) == {"201": ("unapplied_create", "unapplied")}
+    assert outcome.report.verdict is Verdict.GAPS
+    assert items.cutover().report.data_types[0].backfilled == 1
+    assert items.in_registry() == {str(key) for key in (*range(1, 101), 201)}
 
 
 def test_why_a_run_failed_is_told_even_where_the_ledger_is_away_too(items: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ def test_rows_that_lived_for_a_moment_do_not_make_the_log_another_worlds(items: 
 
 
 def test_an_orphan_whose_deletion_was_announced_in_another_partition_is_no_dropped_delete(items: World) -> None:
-    """The two were read apart, and the spans of event times overlap, so only the log itself can tell their order."""
+    """Failure mode 61: read apart, and the spans of event times overlap, so only the log itself can tell their order."""
     items.registered([901, 902])
     items.announce([901, 902], at=items.now - 0.5 * HOUR)
     items.announce([5001], at=items.now - 0.2 * HOUR)

@@ -42,6 +42,7 @@ def test_a_json_line_holds_the_event_and_the_fields(capsys: pytest.CaptureFixtur
 
 @pytest.mark.parametrize("kind", ["text", "json"])
 def test_a_name_can_neither_forge_a_line_nor_repaint_the_screen(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Failure mode S15."""
     logs.set_up(LogSettings(format=kind), service=True)
     logging.getLogger("fencepost").info("read %s", "\x1b[2J", extra={"topic": "t\n2026-01-01T00:00:00Z INFO    CLEAR"})
     err = capsys.readouterr().err

@@ -100,6 +100,7 @@ def _top(connection: psycopg.Connection[Any]) -> int:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_killed_at_any_statement_the_next_run_finishes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Failure mode 64."""
     killed = 0
     for at in itertools.count(1):
         world.on_registry("TRUNCATE item_registry")
@@ -198,7 +199,7 @@ def test_a_transaction_still_open_is_waited_for_and_then_named(world: World, mon
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_rows_deleted_between_compare_and_insert_never_come_back(world: World) -> None:
-    """Rounds of deletes beside the backfill: each deletes at the source, then, as an applier does, in the registry."""
+    """Failure mode 60: each round deletes at the source, then, as an applier does, in the registry."""
     random_ = random.Random(60)
     for _ in range(15):
         world.on_registry("TRUNCATE item_registry")

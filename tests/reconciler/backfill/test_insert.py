@@ -40,6 +40,7 @@ def test_a_second_backfill_of_the_same_keys_writes_nothing(world: World) -> None
 
 @BOTH
 def test_rows_that_a_live_applier_wrote_meanwhile_are_stepped_over_one_by_one(world: World) -> None:
+    """Failure mode 63."""
     world.on_registry(
         "INSERT INTO item_registry (item_id, state, created_at) SELECT g, 2, now() FROM generate_series(3, 90, 7) g"
     )
@@ -161,6 +162,7 @@ INVALID = (
     INVALID,
 ])  # fmt: skip
 def test_without_a_unique_index_on_exactly_the_key_nothing_is_written(world: World, index: str) -> None:
+    """Failure mode 62."""
     world.on_registry("ALTER TABLE item_registry DROP CONSTRAINT item_registry_item_id_key")
     if index:
         world.on_registry(index)
@@ -389,6 +391,7 @@ def test_the_largest_batches_and_more_keys_than_fit_one_chunk(world: World, monk
 
 
 def test_rows_a_second_are_held_to(world: World) -> None:
+    """Failure mode 68."""
     clock = itertools.accumulate([0.0] * 1000)
     slept: list[float] = []
     pace = Pace(25, clock=lambda: next(clock) + sum(slept), sleep=slept.append)

@@ -44,6 +44,7 @@ with acquire(world.ledger, run, holder="the zombie", ttl=timedelta(seconds=1)) a
 @BOTH
 @pytest.mark.slow
 def test_a_stopped_process_writes_nothing_after_it_is_woken(world: World) -> None:
+    """Failure mode 66."""
     run = world.run()
     child = subprocess.Popen(
         [sys.executable, "-c", CHILD, world.source, world.registry, world.ledger.dsn.get_secret_value(), run],

@@ -26,6 +26,7 @@ def test_each_finding_is_one_line_with_what_to_try_below_it() -> None:
 
 
 def test_a_strangers_name_forges_no_line_and_drives_no_terminal() -> None:
+    """Failure mode S15."""
     text = as_text([warn("tables", "odd \x1b[2Jname\n0 failed\u202e", "job")])
     assert len(text.splitlines()) == 2
     assert "\x1b" not in text

@@ -90,6 +90,7 @@ def test_a_table_of_partitions_in_a_schema_of_their_own_is_granted_whole(granted
 
 
 def test_the_reader_takes_a_snapshot_and_can_write_nothing(granted_world: World) -> None:
+    """Failure mode S12."""
     settings = granted_world.settings
     with closing(connect(settings.source.dsn, "the source")) as db:
         for statement in (b"INSERT INTO public.jobs VALUES (0, 1, 'x', now())", b"CREATE TEMP TABLE t (a int)"):
@@ -184,6 +185,7 @@ def test_names_of_any_spelling_can_be_granted(database_any: str, postgres_any: P
 def test_a_source_role_with_too_little_or_too_much_is_told(
     world: World, role: Callable[..., str], grants: tuple[str, ...], level: Level, why: str
 ) -> None:
+    """Failure mode S12."""
     world.set("source/dsn", role(world.source, "some_reader", *grants))
     assert any(why in f.seen for f in world.check() if f.level is level)
 
