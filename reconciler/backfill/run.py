@@ -27,7 +27,7 @@ from reconciler.backfill.batches import Batch, Mask, batches, key_values, unnest
 from reconciler.backfill.journal import Step
 from reconciler.backfill.plan import Job
 from reconciler.backfill.source import Look, Source
-from reconciler.backfill.standing import duplicates, meddled, standing
+from reconciler.backfill.standing import duplicates, meddled, standing, still_unique
 from reconciler.backfill.writer import Writer
 from reconciler.lease import Held
 from reconciler.ports import Silent
@@ -258,6 +258,11 @@ class Filler:
         statement = self._stepping_over if self._careful else self._plain
         rows = writer.registry.execute(statement, [*wanted.arrays(), *found]).rowcount
         writer.wrote(rows)
+        if job.unique and not still_unique(writer.registry, job.registry):
+            raise RefusedWrite(
+                f"the unique index on {job.registry.qualified} was dropped while rows were inserted; the batch was rolled back",
+                hint="beside live appliers rows could be doubled without it: make it again, then run again",
+            )
         xid = writer.xid()
         mask = np.ones(len(wanted), np.bool_)
         if rows != len(wanted) or self._meddled:

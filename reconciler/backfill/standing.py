@@ -57,6 +57,25 @@ def meddled(connection: psycopg.Connection[Any], table: Table) -> str | None:
     return " or ".join(names[:3]) or None
 
 
+#: A valid, immediate, whole unique index on exactly these columns. Asked by whoever holds a lock on the table, which no
+#: DROP INDEX gets past.
+_UNIQUE = """
+SELECT EXISTS (SELECT FROM pg_catalog.pg_index i
+  JOIN pg_catalog.pg_class c ON c.oid = i.indrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+ WHERE n.nspname = %s AND c.relname = %s AND i.indisunique AND i.indisvalid AND i.indisready AND i.indislive
+   AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL
+   AND (SELECT pg_catalog.array_agg(a.attname::text ORDER BY a.attname::text COLLATE "C")
+          FROM pg_catalog.unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) k(number)
+          JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.number) = %s::text[])"""
+
+
+def still_unique(connection: psycopg.Connection[Any], table: Table) -> bool:
+    """Whether the index that keeps rows from being doubled is still there."""
+    wanted = sorted(table.key, key=str.encode)
+    row = connection.execute(_UNIQUE, [table.schema, table.name, wanted]).fetchone()
+    return bool(row and row[0])
+
+
 def duplicates(connection: psycopg.Connection[Any], table: Table, batch: Batch) -> int:
     """How many of the batch's keys stand in more than one row."""
     query = sql.SQL(

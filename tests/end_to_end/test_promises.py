@@ -214,21 +214,25 @@ def test_a_record_whose_schema_appears_later_is_read_again(items: Items, tmp_pat
     publish(items.kafka, topic, [avro(tmp_path, schema, 1, key) for key in range(1, 101)])
     lost(items, 1001)
     publish(items.kafka, topic, [avro(tmp_path, schema, 7, 1001)])  # announced after all, by a schema nobody knows yet
+    # Created by that schema too, deleted since by one that is known: the deletion was read first, and is still the last word.
+    publish(items.kafka, topic, [avro(tmp_path, schema, 7, 1002), avro(tmp_path, schema, 1, 1002, "deleted")])
+    register(items.target, "item", [1002])
     gaps = here.run("gaps")
     assert gaps.code == 3, gaps
     assert gaps.json["claims"]["drop_rate"] == "incomplete"
-    (record,) = here.run("quarantine", "list").json["records"]
+    record, other = here.run("quarantine", "list").json["records"]
     assert "7" in record["reason"]
     too_early = here.run("quarantine", "resolve", str(record["id"]), "--again")
     assert too_early.code == 1, too_early
     assert list(too_early.json["failed"]) == [str(record["id"])]
 
     (folder / "7.avsc").write_text(json.dumps(schema))
-    resolved = here.run("quarantine", "resolve", str(record["id"]), "--again")
+    resolved = here.run("quarantine", "resolve", str(record["id"]), str(other["id"]), "--again")
     assert resolved.code == 0, resolved
-    gaps = here.run("gaps")
+    gaps = here.run("gaps", "--deletes")
     assert gaps.json["claims"]["drop_rate"] == "complete"
     assert gaps.of("item")["gaps"]["by_class"] == {"unapplied_create": 1}
+    assert gaps.of("item")["orphans"]["by_class"] == {"unapplied_delete": 1}
 
 
 def test_a_hole_is_settled_by_name_and_its_rows_stay_unread(items: Items) -> None:
@@ -276,9 +280,9 @@ def test_a_hole_is_settled_by_name_and_its_rows_stay_unread(items: Items) -> Non
     assert "\nCLEAR" not in words
 
 
-def avro(folder: Path, schema: dict[str, Any], number: int, key: int) -> bytes:
+def avro(folder: Path, schema: dict[str, Any], number: int, key: int, op: str = "created") -> bytes:
     path = folder / "record"
     with path.open("wb") as out:
         out.write(b"\0" + number.to_bytes(4, "big"))
-        fastavro.schemaless_writer(out, schema, {"id": key, "op": "created", "at": datetime.now(UTC).isoformat()})
+        fastavro.schemaless_writer(out, schema, {"id": key, "op": op, "at": datetime.now(UTC).isoformat()})
     return path.read_bytes()

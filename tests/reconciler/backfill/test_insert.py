@@ -173,6 +173,22 @@ def test_without_a_unique_index_on_exactly_the_key_nothing_is_written(world: Wor
     assert world.registered() == []
 
 
+@BOTH
+def test_a_unique_index_that_is_dropped_in_the_middle_ends_it_and_nothing_is_doubled(world: World) -> None:
+    """Failure mode 62: an applier that goes on inserting, and nothing that would stop the second row of a key."""
+
+    def dropped(done: int, total: int | None) -> None:
+        if done == 30:
+            world.on_registry("ALTER TABLE item_registry DROP CONSTRAINT item_registry_item_id_key")
+            world.on_registry(
+                "INSERT INTO item_registry (item_id, state, created_at) SELECT g, 2, now() FROM generate_series(31, 100) g"
+            )
+
+    with pytest.raises(RefusedWrite, match="was dropped while rows were inserted"):
+        world.backfill(range(1, 101), progress=dropped)
+    assert world.registered() == list(range(1, 101))
+
+
 def test_with_the_appliers_stopped_it_looks_itself_and_counts_duplicates(world: World) -> None:
     world.on_registry("ALTER TABLE item_registry DROP CONSTRAINT item_registry_item_id_key")
     world.on_registry(
