@@ -93,5 +93,7 @@ def reports() -> dict[str, Report]:
             verdict=Verdict.CANNOT_TELL, claims=unsure, data_types=[data_type(gaps=nothing, in_flight=7, remaining=0)]
         ),
         "deletes": report(claims=Claims(creates="CLEAR", deletes="GAPS", drop_rate="complete"), data_types=[whole, orphaned]),
+        "sweep": report(kind="sweep", verdict=Verdict.CLEAR, claims=clear, data_types=[whole]),
+        "sweep that found": report(kind="sweep"),
         "recheck": report(kind="recheck", verdict=Verdict.CLEAR, claims=clear, data_types=[whole]),
     }

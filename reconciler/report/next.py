@@ -24,6 +24,10 @@ def _steps(report: Report, options: str) -> Iterator[tuple[str, str | None]]:
     if report.verdict is Verdict.CLEAR and report.kind == "gaps":
         yield "When the day has come: stop the writers, then", f"fencepost cutover{options}"
         return
+    if report.verdict is Verdict.CLEAR and report.kind == "sweep":
+        # It read beside live writers, range by range: what a cutover may rest on, and not a verdict for it.
+        yield "When the day has come: stop the writers, then", f"fencepost cutover --since auto{_config(options)}"
+        return
     if report.verdict is Verdict.CLEAR and report.kind == "recheck":
         return
     if report.verdict is Verdict.CLEAR:
@@ -67,6 +71,8 @@ def _fill(report: Report, options: str) -> Iterator[tuple[str, str | None]]:
         yield "Writers stopped: insert them, compare again, get the verdict:", f"fencepost cutover{options}"
     elif missing and report.kind == "cutover" and nothing_written and report.plan:
         yield "To insert exactly what was planned here:", f"fencepost cutover{options} --plan {report.plan}"
+    elif missing and report.kind == "sweep" and nothing_written:
+        yield "To insert what is missing beside the live writers:", f"fencepost sweep --backfill{_config(options)}"
     elif report.kind == "recheck" and missing:
         yield "Rows came into being since, or registry rows went. To close the gaps:", f"fencepost cutover{options}"
     refused, stale = counts.get(GapClass.UNACCEPTED, 0), counts.get(GapClass.STALE_REGISTRATION, 0)

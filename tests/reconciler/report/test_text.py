@@ -38,6 +38,14 @@ def test_clear_before_the_cutover_does_not_say_that_one_may_cut_over() -> None:
     assert "Only `fencepost cutover` can say so for good" in meaning(ALL["clear"])
     assert "You can cut over" not in text(ALL["clear"])
     assert "You can cut over" in text(ALL["cutover"])
+    # Beside live writers nothing is CLEAR for good, however whole the pass was.
+    assert "You can cut over" not in text(ALL["sweep"])
+
+
+def test_after_a_sweep_comes_a_cutover_that_rests_on_it_or_a_sweep_that_inserts() -> None:
+    options = "--rate 50000 --config here.yaml"
+    assert "fencepost cutover --since auto --config here.yaml" in text(ALL["sweep"], options=options)
+    assert "fencepost sweep --backfill --config here.yaml" in text(ALL["sweep that found"], options=options)
 
 
 def test_every_class_and_cause_has_its_words() -> None:
