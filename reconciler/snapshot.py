@@ -2,7 +2,7 @@
 
 The tables are locked in ACCESS SHARE mode first, under `lock_timeout`: LOCK takes no snapshot of its own, so a rewrite
 or TRUNCATE that commits while we wait is over before the snapshot exists. Then one REPEATABLE READ, READ ONLY snapshot is
-exported, and every slice's connection imports it.
+exported, and every slice's connection, which has locked them too, imports it.
 """
 
 from __future__ import annotations
@@ -63,8 +63,11 @@ def snapshot(
             connections.append(stack.enter_context(_closing(connection)))
         leader, *others = connections
         with renamed(f"take a snapshot of {what}"):
-            leader.execute(_BEGIN)
-            _lock(leader, what, tables)
+            # All of them lock before the snapshot is shared: one that came later would queue behind an ALTER or TRUNCATE
+            # that waits for the first, and both would wait until a timeout ends one of them.
+            for connection in connections:
+                connection.execute(_BEGIN)
+                _lock(connection, what, tables)
             row = leader.execute(
                 "SELECT pg_export_snapshot(), clock_timestamp(), pg_is_in_recovery(),"
                 " CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END::text,"
@@ -73,7 +76,6 @@ def snapshot(
             assert row
             exported, at, in_recovery, lsn, sees = row
             for connection in others:
-                connection.execute(_BEGIN)
                 connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(exported)))
         yield Snapshot(
             what=what,

@@ -38,6 +38,9 @@ def try_out(fault: Fault, world: World) -> Finding:
     with _injected(fault, world):
         before = world.registered()
         done = world.run("cutover", "--report", str(world.folder / f"report-{world.mark}"), *(fault.asks or ("--wait", "20s")))
+        world.done = done
+        while world.afterwards:
+            world.afterwards.pop()()
         finding = Finding(fault.name, Said.of(done.code))
         never = world.forget()
         if never:

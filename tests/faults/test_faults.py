@@ -36,7 +36,9 @@ class Shared:
     def kafka(self, *, private: bool) -> Kafka:
         if not private:
             return self._kafka
-        found = self._private.get("kafka") or Kafka(self._folder / "faults-kafka").start()
+        found = (
+            self._private.get("kafka") or Kafka(self._folder / "faults-kafka", {"auto.create.topics.enable": "true"}).start()
+        )
         self._private["kafka"] = found
         assert isinstance(found, Kafka)
         return found if found.process.running else found.start()

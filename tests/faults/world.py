@@ -92,7 +92,8 @@ class World:
     #: Rows that a fault says no cutover may judge: the operator put them outside of what is asked.
     exempt: Keys = field(default_factory=dict)
     taps: dict[str, Tap] = field(default_factory=dict)
-    unhit: list[str] = field(default_factory=list)
+    afterwards: list[Callable[[], None]] = field(default_factory=list)  #: to be done when the run has ended
+    done: Done | None = None  #: the run in which the fault was at work
 
     def __post_init__(self) -> None:
         for side in ("source", "registry", "ledger"):
@@ -185,8 +186,16 @@ class World:
 
     def event(self, kind: Kind, key: Any, op: str = "created", at: datetime | None = None) -> None:
         """Announce it, in the partition that its key has for ever."""
+        self.event_in(kind, key, hash_of(key) % PARTITIONS, op, at)
+
+    def event_in(self, kind: Kind, key: Any, partition: int, op: str = "created", at: datetime | None = None) -> None:
         value = {"id": key, "op": op, "at": (at or datetime.now(UTC)).isoformat()}
-        self.produce(kind, json.dumps(value).encode(), hash_of(key) % PARTITIONS)
+        self.produce(kind, json.dumps(value).encode(), partition)
+
+    def renew_producer(self) -> None:
+        """A producer goes on with what it knows of a topic: one that became another needs another producer."""
+        self.flush()
+        self._producer = None
 
     def produce(self, kind: Kind, value: bytes | None, partition: int = 0, key: bytes | None = None) -> None:
         if self._producer is None:
@@ -209,7 +218,7 @@ class World:
     # -- the truth ----------------------------------------------------------------------------------------------------
 
     def rows(self) -> Keys:
-        with psycopg.connect(self.source, options="-c statement_timeout=0") as db:
+        with psycopg.connect(self.source, options="-c statement_timeout=0 -c search_path=public") as db:
             return {k.name: {key for (key,) in db.execute(f"SELECT id::text FROM {k.source}")} for k in KINDS}
 
     def registered(self) -> Keys:
@@ -221,6 +230,11 @@ class World:
                 assert len(keys) == len(set(keys)), f"{k.registry} holds a key twice"
                 found[k.name] = set(keys)
         return found
+
+    def told(self) -> Done:
+        """The run in which the fault was at work; for what a fault wants said beside the verdict."""
+        assert self.done is not None
+        return self.done
 
     # -- acting at a moment -------------------------------------------------------------------------------------------
 
@@ -320,6 +334,8 @@ class World:
     def lease_over(self) -> None:
         """As if the time had passed after which a lease is free whose holder died."""
         with psycopg.connect(self.target) as db:
+            if not db.execute("SELECT 1 FROM pg_tables WHERE (schemaname, tablename) = ('fencepost', 'lease')").fetchone():
+                return
             db.execute("UPDATE fencepost.lease SET expires_at = now() - interval '1 s' WHERE expires_at IS NOT NULL")
 
     def ledger_text(self) -> str:
