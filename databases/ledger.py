@@ -150,5 +150,8 @@ def _renamed(error: sa.exc.DBAPIError, what: str, dsn: Dsn, schema: str) -> Exce
     cause = error.orig
     if isinstance(cause, psycopg.errors.UndefinedTable | psycopg.errors.InvalidSchemaName):
         return LedgerError(f"there is no ledger in schema {schema!r} of {dsn.described}", hint="run `fencepost ledger upgrade`")
+    if isinstance(cause, psycopg.errors.UndefinedColumn):
+        where = f"the ledger in schema {schema!r} of {dsn.described}"
+        return LedgerError(f"cannot {what}: {where} is of an older version", hint="run `fencepost ledger upgrade`")
     words = getattr(getattr(cause, "diag", None), "message_primary", None) or type(cause).__name__
     return UnavailableError(f"cannot {what} ({dsn.described}): {words}")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import timedelta
 
 import psycopg
 import pytest
 
+from consumer import quarantine
+from databases.ledger import Ledger
 from schemas.errors import CatalogError, SettingsError
 from schemas.verdict import Verdict
 from tests.recipes.world import World, found
@@ -271,6 +274,14 @@ def test_a_gap_whose_event_lies_in_quarantine_is_told_with_that_record_and_is_in
     assert line["evidence"]["offset"] == 100
     (told,) = outcome.report.data_types
     assert told.drop_rate.dropped == 1
+    # Its loss accepted, the record still names the key: nobody can say now either whether the creation was announced.
+    with closing(Ledger.of(items.settings())) as ledger:
+        quarantine.accept(ledger, [r.id for r in quarantine.list_(ledger)], reason="a bad client", by="ana@here")
+    outcome = items.gaps()
+    assert found(outcome)["201"] == ("unheard_create", "quarantined")
+    (told,) = outcome.report.data_types
+    assert (told.drop_rate.dropped, told.drop_rate.incomplete) == (1, [])
+    assert "1 accepted record" in told.drop_rate.left_out[0]
 
 
 def test_source_rows_without_a_key_are_never_passed_over(world: World) -> None:

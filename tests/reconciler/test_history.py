@@ -261,6 +261,14 @@ def test_an_undo_is_recorded_without_a_verdict(ledger: Ledger) -> None:
     assert (told.state, told.verdict, told.report, json.loads(told.text or "")) == (State.FINISHED, None, None, {"run": run})
 
 
+def test_a_ledger_of_an_older_version_is_told_with_what_to_do(ledger: Ledger) -> None:
+    run = finished(ledger)
+    change(ledger, "ALTER TABLE run DROP COLUMN world")
+    with pytest.raises(LedgerError, match="older version") as told:
+        recall.load(ledger, run)
+    assert "ledger upgrade" in (told.value.hint or "")
+
+
 def test_runs_are_listed_newest_first(ledger: Ledger) -> None:
     at = datetime(2026, 11, 1, tzinfo=UTC)
     ids = [history.begin(ledger, "gaps", "s", now=at + timedelta(hours=n)) for n in range(5)]
