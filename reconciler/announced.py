@@ -18,7 +18,7 @@ from reconciler.sweeping.verified import Verified
 from schemas import ledger as tables
 from schemas.announced import Announced, fold, union
 from schemas.keys import Key, KeySet, KeyType
-from schemas.ledger import Said
+from schemas.ledger import Said, Settled
 from schemas.log_state import LogState
 
 #: A segment may hold a single row that lived for a second only: so many are looked at for the newest creations.
@@ -142,9 +142,9 @@ def read_coverage(ledger: Ledger | None, name: str, state: LogState | None, topi
     with ledger.begin("read the log's coverage") as connection:
         rows = connection.execute(firsts).all()
         starts = connection.execute(sa.select(p.c.start_offset).where(*_current(p), p.c.topic.in_(topics))).scalars().all()
-        unread = connection.execute(
-            sa.select(sa.func.count()).select_from(q).where(*_current(q), q.c.topic.in_(topics), q.c.state == "open")
-        ).scalar_one()
+        # Accepting a loss ends the question, not the loss: such a record still speaks of the keys that its bytes name.
+        lost = (*_current(q), q.c.topic.in_(topics), q.c.state != Settled.RESOLVED)
+        unread = connection.execute(sa.select(sa.func.count()).select_from(q).where(*lost)).scalar_one()
     trimmed = [row.first_us for row in rows if row.start_offset > 0 and row.first_us is not None]
     known = [row.first_us for row in rows if row.first_us is not None]
     holes = [h for h in state.holes if h.topic in topics]

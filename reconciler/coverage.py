@@ -33,7 +33,7 @@ class Coverage:
     from_the_beginning: bool  #: every partition was read from its first offset on, without a hole
     trimmed: bool  #: some partition had already lost its beginning to retention
     lost: tuple[Lost, ...] = ()
-    unreadable: int = 0
+    unreadable: int = 0  #: records that could not be read, and whose loss may have been accepted since
 
     @classmethod
     def nothing(cls) -> Coverage:
