@@ -124,7 +124,7 @@ def recheck(desk: Desk, ledger: Ledger, *, run: str) -> Answer:
 def undo(desk: Desk, ledger: Ledger, *, run: str) -> Answer:
     """Take back what a cutover inserted.
 
-    Only rows that nobody touched since; the others are told.
+    Only rows that nobody touched since; the others are told. Orphans that a sweep removed are put back.
     """
     from reconciler.cli import run_undo
 

@@ -88,13 +88,14 @@ SELECT format('CREATE ROLE %I LOGIN CONNECTION LIMIT 50', :'owner')
 SELECT format('CREATE SCHEMA %I AUTHORIZATION %I', :'schema', :'owner')
  WHERE NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = :'schema') \gexec
 -- Where ledger and registry are one database, a batch and its line in the journal can be one transaction, if the writer
--- may use these two tables. They exist after `fencepost ledger upgrade`: run this side once more then.
+-- may use these three tables. They exist after `fencepost ledger upgrade`: run this side once more then.
 SELECT format(line, :'schema', :'writer')
   FROM unnest(ARRAY['GRANT USAGE ON SCHEMA %1$I TO %2$I', 'GRANT SELECT, UPDATE ON %1$I.lease TO %2$I',
-                    'GRANT SELECT, INSERT, UPDATE ON %1$I.backfill TO %2$I']) AS line
+                    'GRANT SELECT, INSERT, UPDATE ON %1$I.backfill TO %2$I',
+                    'GRANT SELECT, INSERT, UPDATE ON %1$I.removal TO %2$I']) AS line
  WHERE EXISTS (SELECT FROM pg_roles WHERE rolname = :'writer')
    AND to_regclass(format('%I.lease', :'schema')) IS NOT NULL
-   AND to_regclass(format('%I.backfill', :'schema')) IS NOT NULL \gexec
+   AND to_regclass(format('%I.removal', :'schema')) IS NOT NULL \gexec
 \endif
 
 COMMIT;

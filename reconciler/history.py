@@ -243,6 +243,7 @@ def links(connection: sa.Connection, run: str | None = None) -> Iterator[Link]:
             _gaps_hash(),
             _backfills_hash(),
             _hashed(sa.cast(r.world, sa.Text)),
+            _removals_hash(),
         )
         .where(r.number.is_not(None))
         .order_by(r.number)
@@ -250,7 +251,9 @@ def links(connection: sa.Connection, run: str | None = None) -> Iterator[Link]:
     if run is not None:
         query = query.where(r.id == run)
     for row in connection.execute(query):
-        *said, backfills, world = row[4:]
+        *said, backfills, world, removals = row[4:]
+        if removals is not None:  # runs that removed nothing read as before there were removals
+            said.append(removals)
         # Runs of the first version kept no world, and their digest knows nothing of what they inserted.
         yield Link(row[0], row[1], row[2], row[3], tuple(said) if world is None else (*said, backfills, world))
 
@@ -282,6 +285,15 @@ def _backfills_hash() -> sa.ScalarSelect[Any]:
     return _lines_hash(
         tables.backfill, (b.data_type, b.batch, b.target, b.kinds, b.xid, *keys), (sa.collate(b.data_type, "C"), b.batch)
     )
+
+
+def _removals_hash() -> sa.ScalarSelect[Any]:
+    """What the run removed from the registry, and how it stood before; not what was put back later."""
+    m = tables.removal.c
+    before = _hashed(sa.cast(m.before, sa.Text))
+    keys = sa.func.encode(sa.func.sha256(m["keys"]), "hex")
+    columns = (m.data_type, m.batch, m.target, m.kinds, m.xid, m.action, keys, before)
+    return _lines_hash(tables.removal, columns, (sa.collate(m.data_type, "C"), m.batch))
 
 
 def _lines_hash(table: sa.Table, columns: Sequence[Any], order: Sequence[Any]) -> sa.ScalarSelect[Any]:

@@ -32,6 +32,7 @@ class OrphansFound:
 
     by_class: dict[OrphanClass, KeySet]
     in_flight: KeySet
+    removed: int = 0
 
     @property
     def count(self) -> int:

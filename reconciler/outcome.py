@@ -152,7 +152,7 @@ def _orphans(t: TypeOutcome) -> Orphans:
     for found in t.orphans.by_class.values():
         keys += t.subject.key_type.texts(found, LISTED - len(keys)) if len(keys) < LISTED else []
     by_class = {name.value: len(found) for name, found in t.orphans.by_class.items()}
-    return Orphans(count=t.orphans.count, by_class=by_class, keys=keys)
+    return Orphans(count=t.orphans.count, removed=t.orphans.removed, by_class=by_class, keys=keys)
 
 
 def _drop_rate(shown: Shown, proofs: Sequence[Proof], t: TypeOutcome) -> DropRate:

@@ -31,25 +31,25 @@ def finish_earlier(r: Run, held: lease.Held) -> None:
     """Finish what a crashed run left half-way, before anything is compared."""
     if not backfill.unfinished(r.ledger):
         return
-    if faults := _unsure_of_the_source(r):
+    if faults := unsure_of_the_source(r):
         # Asked in the wrong place, a row that stands would seem gone, and its registry row would be taken back.
         r.notes.append(f"what an earlier run left half-way was not finished: {'; '.join(faults)}")
         return
     r.say.phase("finishing what an earlier run left half-way")
     jobs = [_job(subject, subject.key_type.empty()) for subject in r.scene.subjects]
-    done = backfill.finish_unfinished(r.ledger, jobs, **_doors(r), lease=held)
+    done = backfill.finish_unfinished(r.ledger, jobs, **doors(r), lease=held)
     taken_back = sum(len(keys) for keys in done.taken_back.values())
     r.notes.append(f"finished {done.batches} batches of earlier runs, took back {taken_back} of their rows")
     r.notes.extend(f"not finished: {words}" for words in done.left)
 
 
-def _unsure_of_the_source(r: Run) -> list[str]:
+def unsure_of_the_source(r: Run) -> list[str]:
     """Why the source cannot be asked which rows are gone: not the server that was recorded, a copy, rows hidden from us."""
     met = [met.contradiction for met in r.shown.met if met.contradiction]
     return [*met, *r.shown.snapshot_faults, *(fault for told in r.shown.types.values() for fault in told.hidden)]
 
 
-def _doors(r: Run) -> dict[str, Any]:
+def doors(r: Run) -> dict[str, Any]:
     # A standby replays late: whether a row still exists is asked of its primary.
     source = r.settings.source.primary or r.settings.source.dsn
     return {
@@ -95,7 +95,7 @@ def carry_out(
     if not allowed:
         return "nothing was written: see each data type"
     r.say.phase(f"inserting {sum(len(job.keys) for job in allowed)} registry rows")
-    done = backfill.backfill(r.settings.backfill, r.ledger, r.id, allowed, **_doors(r), lease=held, progress=r.say.advance)
+    done = backfill.backfill(r.settings.backfill, r.ledger, r.id, allowed, **doors(r), lease=held, progress=r.say.advance)
     for t in outcomes:
         if t.subject.name in done:
             _account(t, done[t.subject.name])

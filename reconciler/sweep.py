@@ -258,7 +258,7 @@ class _Sweep:
                 rows=totals[name].rows,
                 verified=totals[name].verified,
                 found=found,
-                fixed=t.judged.gaps - t.remaining,
+                fixed=t.judged.gaps - t.remaining + (t.orphans.removed if t.orphans else 0),
                 oldest_missing=second.oldest(t, open_[name]),
             )
 

@@ -1,4 +1,4 @@
-"""`fencepost undo RUN`: take back the registry rows that a cutover inserted and nobody touched since.
+"""`fencepost undo RUN`: take back the registry rows that a run inserted and nobody touched since, and put back what it removed.
 
 It is a run of its own, under the same lease as a cutover. A second undo finds nothing left to take back.
 """
@@ -8,14 +8,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 from databases.connect import connect
 from databases.ledger import Ledger
-from reconciler import backfill, history, lease
+from reconciler import backfill, history, lease, removal
 from reconciler.ports import Say
 from schemas.errors import FencepostError, RefusedWrite
 from schemas.settings import Settings
@@ -35,6 +35,8 @@ class Counts:
     touched: int  #: somebody changed the row since: left alone
     gone: int  #: no longer there
     touched_keys: tuple[str, ...] = ()  #: at most `LISTED` of those left alone
+    put_back: int = 0  #: orphans that the run removed, standing again as they stood
+    left: int = 0  #: orphans of which another row stands by now, or that were changed since
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +55,7 @@ class Taken:
                 "touched": c.touched,
                 "gone": c.gone,
                 "touched_keys": list(c.touched_keys),
+                "orphans": {"put_back": c.put_back, "left": c.left},
             }
             for name, c in self.data_types.items()
         ]
@@ -60,9 +63,9 @@ class Taken:
 
     def text(self) -> str:
         if not self.data_types:
-            return f"run {self.of} inserted no registry rows: nothing to take back\n"
+            return f"run {self.of} wrote no registry rows: nothing to take back\n"
         rows = [(name, _words(c)) for name, c in self.data_types.items()]
-        return "\n".join([f"What run {self.of} inserted:", *columns(rows), "To see what is missing now: fencepost gaps"]) + "\n"
+        return "\n".join([f"What run {self.of} wrote:", *columns(rows), "To see what is missing now: fencepost gaps"]) + "\n"
 
 
 def run(settings: Settings, ledger: Ledger, of: str, *, say: Say) -> Taken:
@@ -76,6 +79,7 @@ def run(settings: Settings, ledger: Ledger, of: str, *, say: Say) -> Taken:
         with held:
             registry = partial(connect, settings.registry.dsn, "the registry", autocommit=False)
             done = backfill.undo(ledger, of, registry=registry, lease=held, progress=say.advance)
+            orphans = removal.undo(ledger, of, registry=registry, lease=held)
     except KeyboardInterrupt:
         with suppress(FencepostError):
             history.interrupted(ledger, started, f"interrupted while taking back what run {of} inserted; run it again")
@@ -85,6 +89,8 @@ def run(settings: Settings, ledger: Ledger, of: str, *, say: Say) -> Taken:
             history.fail(ledger, started, error)
         raise
     counts = {name: _counts(u) for name, u in done.items()}
+    for name, (back, left) in orphans.items():
+        counts[name] = replace(counts.get(name, Counts(removed=0, touched=0, gone=0)), put_back=len(back), left=len(left))
     taken = Taken(run=started, of=of, data_types=counts)
     history.done(ledger, started, json.dumps(taken.plain(), ensure_ascii=False), now=datetime.now(UTC))
     return taken
@@ -104,4 +110,8 @@ def _words(c: Counts) -> str:
     if c.touched:
         more = " …" if c.touched > SHOWN else ""
         words += f", {c.touched:,} left alone, for somebody touched them since: {', '.join(c.touched_keys[:SHOWN])}{more}"
-    return words + (f", {c.gone:,} were no longer there" if c.gone else "")
+    words += f", {c.gone:,} were no longer there" if c.gone else ""
+    if c.put_back or c.left:
+        words += f"; {counted(c.put_back, 'orphan')} put back"
+        words += f", {c.left:,} not: another row stands, or it was changed since" if c.left else ""
+    return words

@@ -333,6 +333,25 @@ backfill = Table(
     _now(),
 )
 
+#: Orphans that a sweep removed from the registry, batch by batch, with all that is needed to put them back. `xid` and
+#: `target` as in `backfill`; `keys` and `before` are in one order.
+removal = Table(
+    "removal",
+    metadata,
+    Column("run", ForeignKey("run.id", ondelete="CASCADE"), primary_key=True),
+    Column("data_type", Text, primary_key=True),
+    Column("batch", Integer, primary_key=True),
+    Column("state", Text, nullable=False),  # planned | inserted (removed, the source not asked again) | reread | undone
+    Column("target", JSONB, nullable=False),
+    Column("kinds", Text, nullable=False),
+    Column("xid", BigInteger, nullable=False),
+    Column("action", JSONB, nullable=False),  # {"delete": true}, or {"column": …, "value": …}
+    Column("keys", LargeBinary, nullable=False),
+    Column("before", JSONB, nullable=False),  # each row whole, or the column's value, as text
+    Column("restored", LargeBinary),  # put back: its source row had come back, or by an undo
+    _now(),
+)
+
 #: One writer of registry rows at a time. (name, epoch) is a key so that a takeover conflicts with FOR KEY SHARE.
 lease = Table(
     "lease",

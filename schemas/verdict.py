@@ -114,6 +114,7 @@ class Found(Model):
 
 class Orphans(Model):
     count: int = 0
+    removed: int = 0
     by_class: dict[str, int] = {}
     keys: list[str] = []
 

@@ -7,8 +7,9 @@ transaction, on the journalled server.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -51,6 +52,25 @@ class Undone:
     key_type: KeyType
 
 
+class Journalled(Protocol):
+    """A batch of a journal: this room's, or that of removals."""
+
+    @property
+    def run(self) -> str: ...
+    @property
+    def data_type(self) -> str: ...
+    @property
+    def batch(self) -> int: ...
+    @property
+    def step(self) -> Step: ...
+    @property
+    def target(self) -> Mapping[str, Any]: ...
+    @property
+    def kinds(self) -> tuple[str, ...]: ...
+    @property
+    def xid(self) -> int: ...
+
+
 def unfinished(ledger: Ledger) -> int:
     """How many batches of earlier runs wait for `finish_unfinished`; to be asked before the lease is taken."""
     return len(_read(ledger, lambda journal: journal.unfinished()))
@@ -70,7 +90,7 @@ def finish_unfinished(ledger: Ledger, jobs: Sequence[Job], *, source: Open, regi
             job = by_name.get(entry.data_type)
             if job is None:
                 left.append(f"batch {entry.batch} of {entry.data_type} (run {entry.run}): not among this run's data types")
-            elif (why := _elsewhere(entry, writer.server, job.registry)) is not None:
+            elif (why := elsewhere(entry, writer.server, job.registry)) is not None:
                 left.append(f"batch {entry.batch} of {entry.data_type} (run {entry.run}): {why}")
             else:
                 count += 1
@@ -82,7 +102,7 @@ def finish_unfinished(ledger: Ledger, jobs: Sequence[Job], *, source: Open, regi
 
 def _finish(writer: Writer, source: Source, entry: Entry, job: Job) -> tuple[Batch, Mask]:
     batch = entry.as_batch(entry.inserted)
-    if not _landed(writer, entry):
+    if not landed(writer, entry):
         with renamed("write the backfill's journal"):
             writer.journal.removed(entry.run, entry.data_type, entry.batch, entry.inserted, Step.REREAD)
         return batch, np.zeros(len(batch), np.bool_)
@@ -115,7 +135,7 @@ def undo(
         writer = Writer(ledger, lease, connection)
         try:
             for entry in entries:
-                if (why := _elsewhere(entry, writer.server)) is not None:
+                if (why := elsewhere(entry, writer.server)) is not None:
                     raise RefusedWrite(f"cannot undo run {run}: {why}", hint="check registry.dsn")
             for entry in entries:
                 batch, removed, standing_now = _undo(writer, entry)
@@ -139,10 +159,10 @@ def undo(
 
 def _undo(writer: Writer, entry: Entry) -> tuple[Batch, Mask, Mask]:
     """Of one batch: its keys, those deleted now, and those that still have a row."""
-    table = _table(entry)
+    table = table_of(entry)
     # An undone batch is gone through again, so that a second undo says what is there; a ghost was never ours to undo.
     batch = entry.as_batch(entry.inserted if entry.step is Step.UNDONE else entry.inserted - entry.removed)
-    _landed(writer, entry)
+    landed(writer, entry)
 
     def work() -> tuple[Mask, Mask]:
         removed = delete_untouched(writer, table, batch, entry.xid)
@@ -163,7 +183,7 @@ def _told(writer: Writer, entry: Entry, batch: Batch, left: Mask) -> None:
     writer.journal.removed(entry.run, entry.data_type, entry.batch, keys, Step.UNDONE)
 
 
-def _landed(writer: Writer, entry: Entry) -> bool:
+def landed(writer: Writer, entry: Journalled) -> bool:
     """Whether the batch's transaction may have committed. Waits while it is open: its client may be dying, or paused."""
     if entry.step is not Step.PLANNED:
         return True
@@ -184,7 +204,7 @@ def _landed(writer: Writer, entry: Entry) -> bool:
         time.sleep(0.1)
 
 
-def _elsewhere(entry: Entry, server: Identity, table: Table | None = None) -> str | None:
+def elsewhere(entry: Journalled, server: Identity, table: Table | None = None) -> str | None:
     """Why an entry is not about this registry; None where it is."""
     wanted = (entry.target["system"], entry.target["database"])
     found = (server.system, server.database_oid)
@@ -198,7 +218,7 @@ def _elsewhere(entry: Entry, server: Identity, table: Table | None = None) -> st
     return None
 
 
-def _table(entry: Entry) -> Table:
+def table_of(entry: Journalled) -> Table:
     schema, name = entry.target["table"]
     return Table(schema=schema, name=name, key=tuple(entry.target["key"]), kinds=entry.kinds, unique=False)
 

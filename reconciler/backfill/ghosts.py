@@ -18,7 +18,7 @@ from reconciler.backfill.standing import named, same_key, standing
 from reconciler.backfill.writer import Writer
 from reconciler.probe import Table
 
-_WRAP = 1 << 31
+WRAP = 1 << 31
 
 
 def inserted_by(xid: int) -> sql.Composed:
@@ -28,7 +28,7 @@ def inserted_by(xid: int) -> sql.Composed:
 
 def delete_untouched(writer: Writer, table: Table, batch: Batch, xid: int) -> Mask:
     """Inside a transaction of the writer: delete those rows of the batch that are still as `xid` inserted them."""
-    if not len(batch) or writer.xid() - xid >= _WRAP:
+    if not len(batch) or writer.xid() - xid >= WRAP:
         return np.zeros(len(batch), np.bool_)
     query = sql.SQL(
         "WITH held AS MATERIALIZED ({held}), gone AS (DELETE FROM {table} AS t USING {keys} WHERE {match} AND {ours}"

@@ -60,8 +60,8 @@ def plan(registry: Identity, jobs: Sequence[Job]) -> Plan:
     """The plan of these jobs in this registry; types with nothing to insert do not belong to it."""
     jobs = sorted((job for job in jobs if len(job.keys)), key=lambda job: job.name)
     told = {"system": registry.system, "database": registry.database_oid, "types": [_told(job) for job in jobs]}
-    digest = hashlib.sha256(json.dumps(told, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
-    return Plan(hash=f"sha256:{digest}", counts={job.name: len(job.keys) for job in jobs})
+    hashed = hashlib.sha256(json.dumps(told, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
+    return Plan(hash=f"sha256:{hashed}", counts={job.name: len(job.keys) for job in jobs})
 
 
 def approve(found: Plan, expected: str | None) -> None:
@@ -104,16 +104,16 @@ def _told(job: Job) -> dict[str, Any]:
         "scope": [[term.column, *term.operator] for term in job.data_type.source.scope],
         "insert": {column: form(value) for column, value in declared.insert.items()},
         "count": len(job.keys),
-        "keys": _digest(job.keys),
+        "keys": digest(job.keys),
     }
 
 
-def _digest(keys: KeySet) -> str:
+def digest(keys: KeySet) -> str:
     """Of the keys themselves, in order: a roaring bitmap may write one set in several ways."""
-    digest = hashlib.sha256()
+    hashed = hashlib.sha256()
     if isinstance(keys, IntKeys):
         for at in range(0, len(keys), _CHUNK):
-            digest.update(IntKeys(keys.bits[at : at + _CHUNK]).column().astype("<i8").tobytes())
+            hashed.update(IntKeys(keys.bits[at : at + _CHUNK]).column().astype("<i8").tobytes())
     else:
-        digest.update(keys.serialize())
-    return digest.hexdigest()
+        hashed.update(keys.serialize())
+    return hashed.hexdigest()

@@ -43,9 +43,11 @@ class Source:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._thread.shutdown(wait=True, cancel_futures=True)
 
-    def look(self, data_type: DataType, table: Table, batch: Batch, columns: tuple[str, ...] = ()) -> Future[Look]:
+    def look(
+        self, data_type: DataType, table: Table, batch: Batch, columns: tuple[str, ...] = (), *, scoped: bool = True
+    ) -> Future[Look]:
         """Which of these keys have a row now, and what it holds."""
-        where = condition(data_type.source.scope)
+        where = condition(data_type.source.scope) if scoped else None
 
         def ask() -> Look:
             with renamed(f"read {table.qualified} again"):

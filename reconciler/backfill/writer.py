@@ -53,9 +53,9 @@ _BEGIN_BESIDE = (
 _WITHIN_REACH = """
 SELECT pg_catalog.bool_and(pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.oid, 'SELECT')
        AND pg_catalog.has_table_privilege(c.oid, 'UPDATE')
-       AND (c.relname = 'lease' OR pg_catalog.has_table_privilege(c.oid, 'INSERT'))) AND pg_catalog.count(*) = 2
+       AND (c.relname = 'lease' OR pg_catalog.has_table_privilege(c.oid, 'INSERT'))) AND pg_catalog.count(*) = 3
   FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
- WHERE n.nspname = %s AND c.relname IN ('lease', 'backfill') AND c.relkind = 'r'"""
+ WHERE n.nspname = %s AND c.relname IN ('lease', 'backfill', 'removal') AND c.relkind = 'r'"""
 
 
 def _not() -> bool:

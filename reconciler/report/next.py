@@ -84,7 +84,10 @@ def _fill(report: Report, options: str) -> Iterator[tuple[str, str | None]]:
         rows = counted(stale, "registry row belongs", "registry rows belong")
         yield f"{rows} to an earlier row of the same id. Look at them; once deleted in the registry they are plain gaps.", None
     if any(t.orphans.count for t in report.data_types):
-        yield "Registry rows without a source row are listed, never deleted here: hand them to the applier.", None
+        yield (
+            "Registry rows without a source row: hand them to the applier, or let a sweep remove them (registry.orphans).",
+            None,
+        )
 
 
 def _again(report: Report, options: str) -> str:

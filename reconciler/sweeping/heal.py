@@ -1,16 +1,17 @@
-"""Insert what a pass found missing, as a cutover does, and give way to one."""
+"""Insert what a pass found missing, as a cutover does, and remove orphans where the settings say so; give way to a cutover."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from databases.connect import connect, renamed
-from reconciler import lease
+from reconciler import lease, proofs, removal
 from reconciler.backfill.journal import Journal
 from reconciler.examine import Run
 from reconciler.lease import Rank
 from reconciler.outcome import TypeOutcome
-from reconciler.repair import Order, carry_out, finish_earlier, guarded
+from reconciler.proofs import Claim, withheld
+from reconciler.repair import Order, carry_out, doors, finish_earlier, guarded, unsure_of_the_source
 from schemas.errors import RefusedWrite
 
 
@@ -22,8 +23,11 @@ def insert(r: Run, outcomes: Sequence[TypeOutcome], max_backfill: int | None) ->
     with held:
         try:
             finish_earlier(r, held)
+            _finish_removals(r, held)
             order = Order(dry_run=False, plan=None, max_backfill=max_backfill)
-            return carry_out(r, outcomes, order, held, guarded=guarded(r, outcomes))
+            done = carry_out(r, outcomes, order, held, guarded=guarded(r, outcomes))
+            _remove(r, outcomes, held, max_backfill)
+            return done
         except RefusedWrite as refused:
             if not held.lost:
                 raise
@@ -38,3 +42,63 @@ def _journalled(r: Run, outcomes: Sequence[TypeOutcome]) -> None:
     for t in outcomes:
         mine = [entry for entry in entries if entry.data_type == t.subject.name]
         t.backfilled = sum(len(entry.inserted - entry.removed) for entry in mine)
+
+
+def _finish_removals(r: Run, held: lease.Held) -> None:
+    """Ask again about what a crashed sweep removed; under the same doubts as a backfill's leftovers."""
+    if not removal.unfinished(r.ledger) or unsure_of_the_source(r):
+        return
+    count, back, left = removal.finish_unfinished(r.ledger, r.scene.subjects, **doors(r), lease=held)
+    r.notes.append(f"finished {count} batches of orphans that earlier runs removed, put back {back} of them")
+    r.notes.extend(f"not finished: {words}" for words in left)
+
+
+def _remove(r: Run, outcomes: Sequence[TypeOutcome], held: lease.Held, most: int | None) -> None:
+    """Orphans of the types whose settings say so, where the claim `deletes` was held for that type."""
+    jobs = [job for t in outcomes if (job := _job(r, t)) is not None]
+    if not jobs:
+        return
+    registry = next(met.now for met in r.shown.met if met.now.side == "registry")
+    plan = removal.plan(registry, jobs)
+    inserted = sum(t.backfilled for t in outcomes)
+    if most is not None and plan.total + inserted > most:
+        r.notes.append(f"{plan.total} orphans would be removed, and --max-backfill allows {most} rows in all: none was")
+        return
+    r.say.phase(f"removing {plan.total} orphans")
+    done = removal.remove(r.settings.backfill, r.ledger, r.id, jobs, **doors(r), lease=held, progress=r.say.advance)
+    r.notes.append(f"orphans were removed by plan {plan.hash}; `fencepost undo {r.id}` puts them back")
+    for t in outcomes:
+        if (told := done.get(t.subject.name)) is not None and t.orphans is not None:
+            t.orphans.removed = len(told.removed)
+            t.notes.append(f"{len(told.removed)} orphans were {_words(t)} (registry.orphans)")
+            if len(told.left) or len(told.put_back):
+                t.notes.append(
+                    f"{len(told.left)} orphans were left: their row had come back, or the registry's was changed meanwhile;"
+                    f" {len(told.put_back)} were put back, for their row came back right after"
+                )
+
+
+def _job(r: Run, t: TypeOutcome) -> removal.Job | None:
+    """What of this type may be removed; what stands against it is noted."""
+    policy = t.subject.data_type.registry.orphans
+    if policy == "list" or t.orphans is None or not t.orphans.count:
+        return None
+    failed = withheld(r.shown, proofs.judge(r.shown), Claim.DELETES, t.subject.name)
+    against = [f"{proof.name}: {proof.seen}" for proof in failed] + list(removal.forbidden(r.scene.registry, t.subject))
+    if len(t.orphans.in_flight):
+        against.append("some orphans were not seen twice yet")
+    if against:
+        t.notes.append(f"{t.orphans.count} orphans were not removed: {'; '.join(against)}")
+        return None
+    keys = t.subject.key_type.empty()
+    for found in t.orphans.by_class.values():
+        keys = keys | found
+    return removal.Job(subject=t.subject, keys=keys)
+
+
+def _words(t: TypeOutcome) -> str:
+    policy = t.subject.data_type.registry.orphans
+    if isinstance(policy, str):
+        return "deleted"
+    ((column, value),) = policy.items()
+    return f"set to {column} = {value}"

@@ -1,0 +1,207 @@
+"""Orphans are removed only as the settings say, never while their row exists, and stand again after an undo."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
+
+import psycopg
+import pytest
+
+from reconciler import recall, undo
+from reconciler.backfill.source import Source
+from reconciler.ports import Silent
+from reconciler.removal import take
+from reconciler.report.text import text
+from tests.recipes.world import World
+
+Rows = dict[int, tuple[int, int, str]]
+
+
+def registry(world: World) -> Rows:
+    with psycopg.connect(world.target) as db:
+        return {row[0]: row for row in db.execute("SELECT item_id, state, t::text FROM item_registry t")}
+
+
+def undone(world: World, run: str) -> undo.Counts:
+    settings, ledger, _ = world._handed()
+    with closing(ledger):
+        return undo.run(settings, ledger, run, say=Silent()).data_types["item"]
+
+
+def notes(world: World, **options: Any) -> tuple[str, str]:
+    """Sweep; the run, and everything noted."""
+    report = world.sweep(backfill=True, **options).report
+    return report.run, " ".join([*report.notes, *(note for t in report.data_types for note in t.notes)])
+
+
+#: Three rows without a source row, with every kind of column that a copy could get wrong.
+ORPHANS = r"""
+CREATE TYPE mood AS ENUM ('so so', 'it''s "fine"');
+ALTER TABLE item_registry ADD note text, ADD tags text[], ADD doc jsonb, ADD at_all timestamp, ADD share float8,
+  ADD feeling mood, ADD raw bytea, ADD "odd % name" int,
+  ADD twice bigint GENERATED ALWAYS AS (item_id * 2) STORED, ADD gone int;
+ALTER TABLE item_registry DROP COLUMN gone;
+INSERT INTO item_registry (item_id, state, note, tags, doc, at_all, share, feeling, raw, "odd % name") VALUES
+  (901, 2, E'a,\n"b" (c) \\ %s', '{x,NULL,"y,z"}', '{"k": [1, null]}', '2026-01-01 00:00:00.000001', 0.1,
+   'it''s "fine"', '\x00ff', 7),
+  (902, 1, '', '{}', 'null', 'infinity', 'NaN', NULL, '', NULL);
+INSERT INTO item_registry (item_id, state) VALUES (903, 0);
+"""
+
+
+@pytest.fixture
+def orphaned(items: World) -> World:
+    with psycopg.connect(items.target) as db:
+        db.execute(ORPHANS)
+    return items
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["one database", "ledger elsewhere"])
+def test_deleted_orphans_stand_again_to_the_last_column_after_an_undo(orphaned: World, beside: bool) -> None:
+    if beside:
+        orphaned.extra = {"ledger": {"dsn": orphaned.source}}
+    before = registry(orphaned)
+    orphaned.registry_extra = {"orphans": "delete"}
+    report = orphaned.sweep(backfill=True).report
+    assert registry(orphaned).keys() == before.keys() - {901, 902, 903}
+    (told,) = report.data_types
+    assert (told.orphans.count, told.orphans.removed) == (3, 3)
+    assert "3 orphans were deleted (registry.orphans)" in " ".join(text(report).split())
+    assert orphaned.sweep(backfill=True).report.verdict.value == "CLEAR"
+    counts = undone(orphaned, report.run)
+    assert (counts.put_back, counts.left) == (3, 0)
+    assert registry(orphaned) == before
+    assert undone(orphaned, report.run).put_back == 0, "a second undo has nothing to put back"
+
+
+def test_orphans_get_their_state_and_an_undo_gives_back_the_old_one_unless_somebody_touched_it(orphaned: World) -> None:
+    before = registry(orphaned)
+    orphaned.registry_extra = {"orphans": {"state": 5}}
+    run, said = notes(orphaned)
+    assert "3 orphans were set to state = 5" in said
+    after = registry(orphaned)
+    assert {key: row[1] for key, row in after.items() if row != before[key]} == {901: 5, 902: 5, 903: 5}
+    with psycopg.connect(orphaned.target) as db:
+        db.execute("UPDATE item_registry SET note = 'mine now' WHERE item_id = 902")
+    counts = undone(orphaned, run)
+    assert (counts.put_back, counts.left) == (2, 1)
+    states = {key: row[1] for key, row in registry(orphaned).items() if key > 900}
+    assert states == {901: 2, 902: 5, 903: 0}
+
+
+def test_where_a_row_of_the_key_stands_by_now_an_undo_leaves_it_alone(orphaned: World) -> None:
+    orphaned.registry_extra = {"orphans": "delete"}
+    run, _ = notes(orphaned)
+    orphaned.registered([902], state=1)
+    newer = registry(orphaned)[902]
+    counts = undone(orphaned, run)
+    assert (counts.put_back, counts.left) == (2, 1)
+    assert registry(orphaned)[902] == newer
+
+
+@pytest.mark.parametrize(
+    ("prepare", "why"),
+    [
+        (lambda _: None, "orphans"),  # `list`
+        (lambda w: w.registry_extra.update(orphans="list"), "orphans"),
+        (lambda w: forbid(w, "CREATE TABLE child (r bigint REFERENCES item_registry (id) ON DELETE CASCADE)"), "foreign keys"),
+        (lambda w: forbid(w, "ALTER TABLE item_registry DROP CONSTRAINT item_registry_item_id_key"), "unique index"),
+        (lambda w: (w.registry_extra.update(orphans="delete"), w.publish([b"{}"])), "decoded: 1 record in quarantine"),
+    ],
+    ids=["default", "list", "cascade", "no unique index", "a proof that failed"],
+)
+def test_nothing_is_removed_where_it_may_not_be(orphaned: World, prepare: Callable[[World], Any], why: str) -> None:
+    before = registry(orphaned)
+    prepare(orphaned)
+    _, said = notes(orphaned)
+    assert registry(orphaned) == before
+    if orphaned.registry_extra.get("orphans") == "delete":
+        assert "3 orphans were not removed" in said
+        assert why in said
+
+
+def forbid(world: World, ddl: str) -> None:
+    world.registry_extra = {"orphans": "delete"}
+    with psycopg.connect(world.target) as db:
+        db.execute(ddl)
+
+
+def test_without_being_told_to_heal_and_above_the_cap_nothing_is_removed(orphaned: World) -> None:
+    before = registry(orphaned)
+    orphaned.registry_extra = {"orphans": "delete"}
+    orphaned.sweep()
+    assert registry(orphaned) == before
+    _, said = notes(orphaned, max_backfill=2)
+    assert "--max-backfill allows 2" in said
+    assert registry(orphaned) == before
+
+
+@pytest.mark.parametrize("policy", ["delete", {"state": 5}], ids=str)
+@pytest.mark.parametrize("nth", [1, 2], ids=["right before", "right after"])
+def test_an_orphan_whose_row_comes_back_meanwhile_stands(
+    orphaned: World, monkeypatch: pytest.MonkeyPatch, policy: Any, nth: int
+) -> None:
+    """Its id is used again between the second look and the removal, or between the removal and the look after it."""
+    orphaned.registry_extra = {"orphans": policy}
+    before = registry(orphaned)
+    real, calls = Source.look, [0]
+
+    def look(self: Source, *args: Any, **options: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == nth:
+            orphaned.rows([902])
+        return real(self, *args, **options)
+
+    monkeypatch.setattr(Source, "look", look)
+    notes(orphaned)
+    assert registry(orphaned)[902] == before[902]
+    if policy == "delete":
+        assert registry(orphaned).keys() & {901, 902, 903} == {902}
+
+
+def test_an_orphan_that_is_registered_anew_before_it_is_removed_stands(
+    orphaned: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row and registry row come into being after the source was asked: the version that was read is no more."""
+    orphaned.registry_extra = {"orphans": "delete"}
+    real = take._Remover._remove
+
+    def removed(self: Any, *args: Any) -> Any:
+        with psycopg.connect(orphaned.target) as db:
+            db.execute("UPDATE item_registry SET state = 1 WHERE item_id = 902")
+        return real(self, *args)
+
+    monkeypatch.setattr(take._Remover, "_remove", removed)
+    _, said = notes(orphaned)
+    assert registry(orphaned).keys() & {901, 902, 903} == {902}
+    assert "1 orphans were left" in said
+
+
+def test_what_a_crash_left_is_asked_for_again_and_put_back(orphaned: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    orphaned.registry_extra = {"orphans": "delete"}
+    before = registry(orphaned)
+
+    def died(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(take._Remover, "_look_again", died)
+        with pytest.raises(KeyboardInterrupt):
+            orphaned.sweep(backfill=True)
+    assert not registry(orphaned).keys() & {901, 902, 903}
+    orphaned.rows([902])
+    _, said = notes(orphaned)
+    assert "finished 1 batches of orphans that earlier runs removed, put back 1" in said
+    assert registry(orphaned)[902] == before[902]
+
+
+def test_a_changed_journal_of_removals_breaks_the_chain(orphaned: World) -> None:
+    orphaned.registry_extra = {"orphans": "delete"}
+    run, _ = notes(orphaned)
+    _, ledger, _ = orphaned._handed()
+    assert recall.verify(ledger, run).intact
+    with psycopg.connect(orphaned.target) as db:
+        db.execute("DELETE FROM fencepost.removal")
+    assert not recall.verify(ledger, run).intact
