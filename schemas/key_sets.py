@@ -1,29 +1,30 @@
 """Exact sets of canonical keys with fast algebra: nothing is ever approximated.
 
-Integers live in 64-bit roaring bitmaps (`IntKeys`), byte strings in sorted arrays (`ByteKeys`). How a value becomes a
-canonical key, and how it is printed, is `schemas.keys`.
+What every set can do, and byte strings in sorted arrays (`ByteKeys`); integers are `schemas.int_keys`. How a value becomes
+a canonical key, and how it is printed, is `schemas.keys`.
 """
 
 from __future__ import annotations
 
 import struct
-from array import array
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, Protocol, Self, TypeAlias, TypeVar, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
-from pyroaring import BitMap64
 
-#: Signed int64 -> unsigned, order kept, so that a bitmap of unsigned numbers holds negative keys too.
-BIAS = 1 << 63
-INT64_MIN, INT64_MAX = -(1 << 63), (1 << 63) - 1
+from schemas.int_keys import BIAS, BITS_END, INT64_MAX, INT64_MIN, IntKeys, joined_ints
 
 #: A canonical key: int for integer keys, bytes for all others.
 Key: TypeAlias = int | bytes
 Column: TypeAlias = npt.NDArray[Any]
 K = TypeVar("K", bound="KeySet")
+
+__all__ = [
+    "BIAS", "BITS_END", "INT64_MAX", "INT64_MIN", "UUID_BYTES", "WIDTHS", "ByteKeys", "Column", "IntKeys", "K", "Key",
+    "KeySet", "by_width", "joined", "width_of",
+]  # fmt: skip
 
 
 @runtime_checkable
@@ -48,110 +49,6 @@ class KeySet(Protocol):
     def __iter__(self) -> Iterator[Key]: ...
     def serialize(self) -> bytes: ...
 
-
-class IntKeys:
-    """Signed 64-bit integers in a roaring bitmap; dense runs cost nearly nothing.
-
-    `serialize` is the portable 64-bit roaring format over keys biased by 2**63.
-    """
-
-    __slots__ = ("bits",)
-
-    def __init__(self, bits: BitMap64 | None = None) -> None:
-        self.bits = BitMap64() if bits is None else bits
-
-    @classmethod
-    def of(cls, column: npt.NDArray[np.int64]) -> IntKeys:
-        """From an int64 column, in any order, with repeats."""
-        column = np.ascontiguousarray(column, np.int64)
-        return cls(_bits(column.view(np.uint64) ^ np.uint64(BIAS)))
-
-    @classmethod
-    def range(cls, low: int, high: int) -> IntKeys:
-        """Every integer in [low, high). Cost grows with (high - low) / 65536."""
-        return cls(_run(low + BIAS, high + BIAS))
-
-    @classmethod
-    def parse(cls, data: bytes) -> IntKeys:
-        return cls(BitMap64.deserialize(data))
-
-    def __len__(self) -> int:
-        return len(self.bits)
-
-    def __contains__(self, key: object) -> bool:
-        return type(key) is int and INT64_MIN <= key <= INT64_MAX and key + BIAS in self.bits
-
-    def __or__(self, other: IntKeys) -> IntKeys:
-        return IntKeys(self.bits | other.bits)
-
-    def __and__(self, other: IntKeys) -> IntKeys:
-        return IntKeys(self.bits & other.bits)
-
-    def __sub__(self, other: IntKeys) -> IntKeys:
-        return IntKeys(self.bits - other.bits)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, IntKeys) and self.bits == other.bits
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def cut(self, low: Key | None, high: Key | None) -> IntKeys:
-        first = 0 if low is None else int(low) + BIAS
-        end = 1 << 64 if high is None else int(high) + BIAS
-        if not self.bits or first >= end:
-            return IntKeys()
-        if first <= self.bits.min() and self.bits.max() < end:
-            return self
-        first, end = max(first, self.bits.min()), min(end, self.bits.max() + 1)
-        if end - first <= _DENSE_CUT:
-            return IntKeys(self.bits & _run(first, end))
-        # A mask over a huge sparse range would need a container per 65,536 numbers; the keys themselves are fewer.
-        column = np.frombuffer(self.bits.to_array(), np.uint64)
-        lo, hi = np.searchsorted(column, np.array([first, end - 1], np.uint64), side="left")
-        hi += int(hi < len(column) and int(column[hi]) == end - 1)
-        return IntKeys(_bits(column[lo:hi]))
-
-    def min(self) -> int:
-        return int(self.bits.min()) - BIAS
-
-    def max(self) -> int:
-        return int(self.bits.max()) - BIAS
-
-    def column(self) -> npt.NDArray[np.int64]:
-        if not self.bits:
-            return np.empty(0, np.int64)
-        biased = np.frombuffer(self.bits.to_array(), np.uint64)
-        return (biased ^ np.uint64(BIAS)).view(np.int64)
-
-    def __iter__(self) -> Iterator[int]:
-        return (key - BIAS for key in self.bits)
-
-    def serialize(self) -> bytes:
-        self.bits.run_optimize()
-        return bytes(self.bits.serialize())
-
-    def __repr__(self) -> str:
-        return f"IntKeys({list(islice(self, 5))}{'…' if len(self) > 5 else ''}, n={len(self)})"
-
-
-def _bits(biased: npt.NDArray[np.uint64]) -> BitMap64:
-    # Through `array`: pyroaring makes a Python int of each element of anything else, nine times slower.
-    return BitMap64(array("Q", biased.tobytes()))
-
-
-def _run(first: int, end: int) -> BitMap64:
-    """All numbers in [first, end)."""
-    bits = BitMap64()
-    if end > BITS_END - 1:  # pyroaring cannot say 2**64, the end past the last number
-        bits.add(BITS_END - 1)
-        end = BITS_END - 1
-    if first < end:
-        bits.add_range(first, end)
-    return bits
-
-
-BITS_END = 1 << 64
-_DENSE_CUT = 1 << 28  # a mask of so many numbers takes 4096 containers
 
 UUID_BYTES = 16
 #: Byte keys are kept apart by width class, so that one long key does not pad a million short ones.
@@ -290,7 +187,8 @@ def joined(sets: Sequence[K]) -> K:
         return first
     total: KeySet
     if isinstance(first, IntKeys):
-        total = IntKeys(BitMap64.union(*(keys.bits for keys in sets if isinstance(keys, IntKeys))))
+        ints = [keys for keys in sets if isinstance(keys, IntKeys)]
+        total = joined_ints(ints)
     else:
         columns: dict[int, list[npt.NDArray[np.bytes_]]] = {}
         for keys in sets:

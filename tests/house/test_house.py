@@ -31,7 +31,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "confluent_kafka": ("consumer/streams/kafka.py", "consumer/formats/schema_source.py", "demo/*.py"),
     "fastavro": ("consumer/formats/*.py", "demo/*.py"),
     "msgspec": ("consumer/formats/*.py",),
-    "pyroaring": ("schemas/key_sets.py", "reconciler/probe/*.py"),
+    "pyroaring": ("schemas/int_keys.py", "reconciler/probe/*.py"),
     "yaml": ("schemas/settings_file.py", "reconciler/alerts/*.py", "demo/*.py"),
     "alembic": ("databases/ledger.py", "schemas/migrations/*.py", "schemas/migrations/versions/*.py"),
     "psycopg": ("databases/*.py", "reconciler/*.py", "reconciler/*/*.py", "demo/*.py"),

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from schemas.key_sets import joined
 from schemas.keys import INT64_MAX, INT64_MIN, IntKeys, KeySet
 
 EDGES = [
@@ -49,6 +50,30 @@ def test_the_algebra_is_that_of_sets(a: set[int], b: set[int]) -> None:
     assert set(of(a) & of(b)) == a & b
     assert set(of(a) - of(b)) == a - b
     assert (of(a) == of(b)) == (a == b)
+
+
+@given(key_sets(), key_sets(), st.booleans(), st.booleans(), anywhere)
+def test_a_bitmap_and_a_sorted_column_of_the_same_keys_answer_alike(
+    a: set[int], b: set[int], first: bool, second: bool, bound: int
+) -> None:
+    """How keys are held is a matter of cost: every mixture gives the same."""
+    left = IntKeys(of(a).bits) if first else of(a)
+    right = IntKeys(of(b).bits) if second else of(b)
+    assert (set(left | right), set(left & right), set(left - right)) == (a | b, a & b, a - b)
+    assert (left == right) == (a == b)
+    assert left == of(a)
+    assert set(joined([left, right, left])) == a | b
+    assert set(left.cut(bound, None)) == {key for key in a if key >= bound}
+    assert set(left.cut(None, bound)) == {key for key in a if key < bound}
+    assert left.serialize() == of(a).serialize()
+    assert all((key in left) == (key in a) for key in [*b, bound])
+
+
+def test_keys_far_apart_take_eight_bytes_each_and_not_a_container() -> None:
+    keys = IntKeys.of(np.arange(10_000, dtype=np.int64) * (1 << 30))
+    assert keys._bits is None
+    assert (keys - IntKeys.of(keys.column()[::2]))._bits is None
+    assert IntKeys.of(np.arange(10_000, dtype=np.int64))._sorted is None
 
 
 @given(key_sets(), key_sets())
