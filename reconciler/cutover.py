@@ -14,7 +14,7 @@ from datetime import timedelta
 
 from databases.connect import renamed
 from databases.ledger import Ledger
-from reconciler import captain, fence, history, lease, orphans, proofs
+from reconciler import captain, fence, history, lease, orphans, pipelines, proofs
 from reconciler.announced import AnnouncedReader
 from reconciler.coverage import Coverage
 from reconciler.examine import WAIT, Run, begin, type_outcomes
@@ -110,7 +110,7 @@ def _fence(r: Run) -> None:
     r.shown.fence = fence.take(r.scene.fence_at, oids, wait_s=wait_s, say=r.say)
     _standby(r, wait_s)
     if not r.shown.without_log:
-        _pipeline(r)
+        _pipeline(r, wait_s)
         r.logbook.follow()
 
 
@@ -132,20 +132,12 @@ def _standby(r: Run, wait_s: float) -> None:
         time.sleep(0.1)
 
 
-def _pipeline(r: Run) -> None:
-    """Events trail the commit. An application publishes after it: silence for `settle`; bounded, and said so."""
-    settle = max((s.data_type.settle_or(r.settings.fence.settle) for s in r.scene.subjects), default=timedelta(0))
-    if r.settings.fence.pipeline != "application":
-        # Design §6.3: Connect's stored offset is asked in a later form; here the same silence bounds it.
-        r.shown.pipeline_seen = f"bounded: waited {settle.total_seconds():g} s after the fence, the connector was not asked"
-    else:
-        r.shown.pipeline_seen = f"bounded: events may trail a commit by at most {settle.total_seconds():g} s (settle)"
-    left = settle.total_seconds()
-    while left > 0:
-        r.say.waiting(f"for {left:.0f} s, so that events of the last commits can arrive (settle)")
-        step = min(left, 1.0)
-        time.sleep(step)
-        left -= step
+def _pipeline(r: Run, wait_s: float) -> None:
+    """Events trail the commit: wait for whoever announces them to pass the fence, as far as that can be told."""
+    if (taken := r.shown.fence) is not None:
+        r.say.phase("waiting for the pipeline to pass the fence")
+        asked = pipelines.Asked(settings=r.settings, scene=r.scene, lsn=taken.lsn, wait_s=wait_s, say=r.say)
+        pipelines.note(r.shown, pipelines.passed(asked))
 
 
 def _again(

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from databases.connect import renamed
 from reconciler.catalog import Facts
+from reconciler.pipelines import debezium, publications
 from reconciler.preflight.finding import Finding, fail, ok, warn
 from reconciler.preflight.ground import Connection, Ground, Subject
 
@@ -13,17 +14,6 @@ _SUBSCRIBED = """
 SELECT DISTINCT coalesce(s.subname::text, '(of another database)') FROM pg_catalog.pg_subscription_rel r
   LEFT JOIN pg_catalog.pg_subscription s ON s.oid = r.srsubid
  WHERE r.srrelid = ANY (%s::bigint[]::oid[])"""
-
-#: Publications of a table, by its own name or a partition's; a row filter is a scope of its own.
-_PUBLISHED = """
-SELECT p.pubname::text, p.pubinsert, p.pubdelete, pg_catalog.to_jsonb(t) ->> 'rowfilter',
-       (SELECT pg_catalog.array_agg(x.name) FROM pg_catalog.jsonb_array_elements_text(
-           CASE WHEN pg_catalog.jsonb_typeof(pg_catalog.to_jsonb(t) -> 'attnames') = 'array'
-                THEN pg_catalog.to_jsonb(t) -> 'attnames' END) x (name)),
-       t.schemaname::text, t.tablename::text
-  FROM pg_catalog.pg_publication p JOIN pg_catalog.pg_publication_tables t ON t.pubname = p.pubname
- WHERE (t.schemaname::text, t.tablename::text)
-       IN (SELECT * FROM unnest(%s::text[], %s::text[])) AND (%s::text IS NULL OR p.pubname::text = %s::text)"""
 
 _SLOT = """
 SELECT s.plugin::text, s.active, coalesce(pg_catalog.to_jsonb(s) ->> 'wal_status', ''), s.database::text,
@@ -41,7 +31,7 @@ def look(ground: Ground) -> Iterator[Finding]:
         yield ok("pipeline", "application: what commits before the fence counts as announced after a silence of fence.settle")
     elif fence.pipeline == "debezium" and ground.fence_at is not None:
         yield from _server(ground.fence_at)
-        yield from _declared(ground)
+        yield from _declared(ground, ground.fence_at)
         if fence.slot is not None:
             yield from _slot(ground.fence_at, fence.slot)
         for subject in ground.subjects:
@@ -77,7 +67,8 @@ def _server(connection: Connection) -> Iterator[Finding]:
         yield ok("pipeline", "debezium: wal_level is logical")
 
 
-def _declared(ground: Ground) -> Iterator[Finding]:
+def _declared(ground: Ground, connection: Connection) -> Iterator[Finding]:
+    """Without Connect's REST the fence is bounded by silence; with it, the connector is asked as a run asks it."""
     fence = ground.settings.fence
     missing = [name for name in ("connect", "connector") if getattr(fence, name) is None]
     if missing:
@@ -86,6 +77,9 @@ def _declared(ground: Ground) -> Iterator[Finding]:
             f"fence.{' and fence.'.join(missing)} not set: nobody can tell how far Debezium's stored offset has come",
             try_="set fence.connect to Kafka Connect's URL and fence.connector to the connector's name",
         )
+        return
+    state = debezium.standing(ground.settings, connection)
+    yield fail("pipeline", state.fault, try_=state.remedy) if state.fault else ok("pipeline", state.seen)
 
 
 def _slot(connection: Connection, slot: str) -> Iterator[Finding]:
@@ -111,17 +105,15 @@ def _published(ground: Ground, connection: Connection, subject: Subject, found: 
         # The topic carries an outbox table, of which the settings do not tell the name.
         yield ok("pipeline", "announced through an outbox table, whose publication was not looked at", subject.name)
         return
-    tables = [(relation.schema, relation.name), *((leaf.schema, leaf.name) for leaf in relation.leaves)]
-    asked = [[schema for schema, _ in tables], [name for _, name in tables], fence.publication, fence.publication]
-    with renamed(f"look for publications of {relation.shown}"):
-        rows = connection.execute(_PUBLISHED, asked).fetchall()
+    rows = publications.published(connection, found, fence.publication)
     if not rows:
         named = f"the publication {fence.publication!r} does not have" if fence.publication else "no publication has"
         add = f"ALTER PUBLICATION {fence.publication or '…'} ADD TABLE {relation.shown}"
         yield fail("pipeline", f"{named} {relation.shown}: nothing that happens there is announced", subject.name, try_=add)
         return
     yield from _terms(subject, found, rows)
-    yield from _missing_partitions(subject, found, {(row[5], row[6]) for row in rows})
+    if left_out := publications.left_out(found, rows):
+        yield fail("pipeline", f"partitions that no publication has: {', '.join(left_out[:5])}", subject.name)
     yield from _replica_identity(subject, found)
 
 
@@ -139,15 +131,6 @@ def _terms(subject: Subject, found: Facts, rows: list[tuple[object, ...]]) -> It
             yield fail("pipeline", f"the publication {name!r} leaves out the key column {left_out[0]}", subject.name)
         elif not silent:
             yield ok("pipeline", f"the publication {name!r} has {found.relation.shown}", subject.name)
-
-
-def _missing_partitions(subject: Subject, found: Facts, published: set[tuple[str, str]]) -> Iterator[Finding]:
-    relation = found.relation
-    if not relation.leaves or (relation.schema, relation.name) in published:
-        return
-    left_out = [leaf.shown for leaf in relation.leaves if (leaf.schema, leaf.name) not in published]
-    if left_out:
-        yield fail("pipeline", f"partitions that no publication has: {', '.join(left_out[:5])}", subject.name)
 
 
 def _replica_identity(subject: Subject, found: Facts) -> Iterator[Finding]:

@@ -46,9 +46,11 @@ def look(shown: Shown) -> Iterable[Proof]:
                 try_="wait longer with --wait, or end the producer transaction that holds the stable offset",
             )
         elif shown.pipeline_fault:
-            yield Proof(
-                name=NAME, data_type=name, held=False, seen=shown.pipeline_fault, try_="let the pipeline pass the fence"
-            )
+            remedy = shown.pipeline_remedy or "let the pipeline pass the fence"
+            yield Proof(name=NAME, data_type=name, held=False, seen=shown.pipeline_fault, try_=remedy)
+        elif told.unannounced:
+            remedy = "add the table and its partitions to the publication, unfiltered, with insert and delete"
+            yield Proof(name=NAME, data_type=name, held=False, seen=told.unannounced, try_=remedy)
         else:
             seen = f"{len(partitions)} partitions read to their high watermarks; pipeline {shown.pipeline}"
             if shown.pipeline_seen:

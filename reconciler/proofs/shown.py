@@ -59,6 +59,7 @@ class TypeShown:
     hidden: list[str] = field(default_factory=list)  #: why rows may be hidden from us
     visible: list[str] = field(default_factory=list)  #: what was looked at, in words
     coverage: Coverage = field(default_factory=Coverage.nothing)
+    unannounced: str | None = None  #: why the pipeline does not announce all of its rows
     in_flight: int = 0
     remaining: int | None = None  #: None: not compared again
 
@@ -83,6 +84,7 @@ class Shown:
     pipeline: str = "application"
     pipeline_seen: str = ""
     pipeline_fault: str | None = None
+    pipeline_remedy: str | None = None
     moved: list[str] | None = None  #: of a recheck: why the verdict was about another world
 
     @property

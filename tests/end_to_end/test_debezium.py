@@ -56,6 +56,7 @@ def installation(
         "connector": connector.name,
         "slot": connector.slot,
         "publication": connector.publication,
+        "marker": True,
     }
     told = settings(*databases, kafka, {"order": order_type(connector, format)}, fence=fence)
     told["event_log"]["schema_registry"] = {"url": registry.url}

@@ -94,6 +94,10 @@ def with_log(**changes: object) -> Shown:
     return shown
 
 
+def unpublished(shown: Shown) -> None:
+    shown.types["jobs"].unannounced = "no publication has it"
+
+
 # -- the whole --------------------------------------------------------------------------------------------------------
 
 
@@ -185,6 +189,7 @@ def _fence(*open_: Transaction) -> Fence:
         ("log_drained", with_log(partitions=PINNED), "held at stable offset 4", EXPLAINED),
         ("log_drained", with_log(partitions=(partition("t.lfs"),)), "no partition was seen of t.jobs", EXPLAINED),
         ("log_drained", a_run(pipeline_fault="the connector stands at 0/1"), "the connector stands at 0/1", EXPLAINED),
+        ("log_drained", changed(unpublished), "no publication has it", EXPLAINED),
         ("log_drained", a_run(log=None, log_fault="broker away"), "broker away", EVERYTHING),
         ("decoded", with_log(quarantined={"t.jobs": 2}), "2 records in quarantine", EXPLAINED),
         ("log_unbroken", with_log(holes=(HOLE,)), "t.jobs[0] offsets 3 to 9 (retention)", EXPLAINED),

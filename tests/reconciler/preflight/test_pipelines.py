@@ -8,19 +8,22 @@ import pytest
 from reconciler.preflight import Level
 from tests.reconciler.preflight.conftest import World
 from tests.stack.postgres import Postgres
+from tests.stack.processes import free_port
 
 OK, WARN, FAIL = Level.OK, Level.WARN, Level.FAIL
+UNASKED = "fence.connect and fence.connector not set: nobody can tell how far Debezium's stored offset has come"
 
 
 @pytest.fixture
 def debezium(world: World) -> World:
-    world.set("fence", {"pipeline": "debezium", "connect": "http://connect:8083", "connector": "c"})
+    world.set("fence", {"pipeline": "debezium"})  # Connect itself is asked in tests/end_to_end/test_debezium_fence.py
     return world
 
 
 def test_a_published_table_on_a_logical_server_is_fine(debezium: World) -> None:
     debezium.on_source("CREATE PUBLICATION pub FOR TABLE public.jobs")
-    assert debezium.told(FAIL, "pipeline") == debezium.told(WARN, "pipeline") == []
+    assert debezium.told(FAIL, "pipeline") == []
+    assert debezium.told(WARN, "pipeline") == [UNASKED]
 
 
 def test_a_table_that_no_publication_has_announces_nothing(debezium: World) -> None:
@@ -63,7 +66,7 @@ def test_deletes_that_would_not_tell_their_key_are_a_warning(debezium: World) ->
     debezium.on_source("CREATE PUBLICATION pub FOR TABLE public.jobs; ALTER TABLE public.jobs REPLICA IDENTITY NOTHING")
     assert any("replica identity of public.jobs" in seen for seen in debezium.told(WARN, "pipeline"))
     debezium.on_source("ALTER TABLE public.jobs REPLICA IDENTITY FULL")
-    assert debezium.told(WARN, "pipeline") == []
+    assert debezium.told(WARN, "pipeline") == [UNASKED]
 
 
 def test_a_slot_is_looked_for(debezium: World, postgres: Postgres) -> None:
@@ -83,9 +86,11 @@ def test_a_server_that_decodes_nothing_is_named(debezium: World, own_postgres: o
     assert any("wal_level is replica" in seen for seen in debezium.told(FAIL, "pipeline"))
 
 
-def test_debezium_whose_offsets_nobody_can_ask_is_a_warning(debezium: World) -> None:
-    debezium.set("fence/connect", None)
-    assert any(seen.startswith("fence.connect not set") for seen in debezium.told(WARN, "pipeline"))
+def test_a_connect_that_does_not_answer_is_a_failure_and_half_a_setting_a_warning(debezium: World) -> None:
+    debezium.set("fence/connect", f"http://127.0.0.1:{free_port()}")
+    assert any(seen.startswith("fence.connector not set") for seen in debezium.told(WARN, "pipeline"))
+    debezium.set("fence/connector", "c")
+    assert any("connection refused" in seen for seen in debezium.told(FAIL, "pipeline"))
 
 
 def test_a_subscription_on_a_source_table_contradicts_a_primary(world: World) -> None:
