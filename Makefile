@@ -10,7 +10,7 @@ KIT    ?= ../shared/acceptance
 WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test fast lint format types bench acceptance parts lock clean
+.PHONY: help venv demo test fast lint format types faults soak bench acceptance parts lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -32,6 +32,15 @@ test: lint types  ## everything: lint, types, and all tests on real servers (CI=
 
 fast: venv  ## the tests that need no server
 	$(BIN)/python -m pytest -m "not parts"
+
+faults: venv  ## every fault of the suite by several seeds; writes tests/faults/results.json and docs/blind-spots.md
+	$(BIN)/python -m tests.faults --seeds 1 2 3 --write
+	$(BIN)/python docs/make_blind_spots.py
+
+SOAK_MINUTES ?= 30
+SOAK_SEED    ?= 1
+soak: venv  ## random faults and kills for SOAK_MINUTES, from SOAK_SEED
+	$(BIN)/python -m tests.faults --minutes $(SOAK_MINUTES) --seeds $(SOAK_SEED)
 
 lint: venv  ## ruff, code and format
 	$(BIN)/ruff check .

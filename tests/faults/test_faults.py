@@ -11,46 +11,16 @@ from pathlib import Path
 import pytest
 
 from tests.faults.contract import Fault, kinds
-from tests.faults.worlds import Worlds
+from tests.faults.worlds import Servers, Worlds
 from tests.stack.kafka import Kafka
 from tests.stack.postgres import Postgres
 
 SEED = 1
 
 
-class Shared:
-    """The servers of the test run; private ones are started once, when a fault asks for them."""
-
-    def __init__(self, postgres: Postgres, kafka: Kafka, folder: Path) -> None:
-        self._postgres, self._kafka, self._folder = postgres, kafka, folder
-        self._private: dict[str, Postgres | Kafka] = {}
-
-    def postgres(self, *, private: bool) -> Postgres:
-        if not private:
-            return self._postgres
-        found = self._private.get("postgres") or Postgres(self._folder / "faults-postgres").start()
-        self._private["postgres"] = found
-        assert isinstance(found, Postgres)
-        return found if found.process.running else found.start()
-
-    def kafka(self, *, private: bool) -> Kafka:
-        if not private:
-            return self._kafka
-        found = (
-            self._private.get("kafka") or Kafka(self._folder / "faults-kafka", {"auto.create.topics.enable": "true"}).start()
-        )
-        self._private["kafka"] = found
-        assert isinstance(found, Kafka)
-        return found if found.process.running else found.start()
-
-    def stop(self) -> None:
-        for server in self._private.values():
-            server.stop()
-
-
 @pytest.fixture(scope="module")
 def worlds(postgres: Postgres, kafka: Kafka, stand_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worlds]:
-    servers = Shared(postgres, kafka, stand_folder)
+    servers = Servers(postgres, kafka, stand_folder)
     made = Worlds(tmp_path_factory.mktemp("worlds"), servers)
     try:
         yield made

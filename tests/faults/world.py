@@ -93,6 +93,8 @@ class World:
     exempt: Keys = field(default_factory=dict)
     taps: dict[str, Tap] = field(default_factory=dict)
     afterwards: list[Callable[[], None]] = field(default_factory=list)  #: to be done when the run has ended
+    baseline: Keys | None = None  #: what was registered before the fault, where it begins before the run that is judged
+    kills: int = 0
     done: Done | None = None  #: the run in which the fault was at work
 
     def __post_init__(self) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
-from typing import Protocol
 
 from tests.faults.contract import Fault
 from tests.faults.harness import Finding, try_out
@@ -17,11 +16,32 @@ from tests.stack.kafka import Kafka
 from tests.stack.postgres import Postgres
 
 
-class Servers(Protocol):
-    """Who starts servers, and ends them."""
+class Servers:
+    """One of each that is shared, and one of each that may be stopped, started when a fault asks for it."""
 
-    def postgres(self, *, private: bool) -> Postgres: ...
-    def kafka(self, *, private: bool) -> Kafka: ...
+    def __init__(self, postgres: Postgres, kafka: Kafka, folder: Path) -> None:
+        self._postgres, self._kafka, self._folder = postgres, kafka, folder
+        self._private_postgres: Postgres | None = None
+        self._private_kafka: Kafka | None = None
+
+    def postgres(self, *, private: bool) -> Postgres:
+        if not private:
+            return self._postgres
+        found = self._private_postgres = self._private_postgres or Postgres(self._folder / "faults-postgres")
+        return found if found.process.running else found.start()
+
+    def kafka(self, *, private: bool) -> Kafka:
+        """The private one creates whatever topic is asked for, as many do."""
+        if not private:
+            return self._kafka
+        if self._private_kafka is None:
+            self._private_kafka = Kafka(self._folder / "faults-kafka", {"auto.create.topics.enable": "true"})
+        return self._private_kafka if self._private_kafka.process.running else self._private_kafka.start()
+
+    def stop(self) -> None:
+        for server in (self._private_postgres, self._private_kafka):
+            if server is not None:
+                server.stop()
 
 
 class Worlds:
@@ -30,6 +50,7 @@ class Worlds:
         self._shared: World | None = None
         self._made: dict[int, tuple[World, list[str]]] = {}
         self._count = 0
+        self.kills = 0
 
     def try_out(self, fault: Fault, seed: int) -> Finding:
         """One fault in a world that is fit for it, by this seed."""
@@ -40,6 +61,8 @@ class Worlds:
         try:
             finding = try_out(fault, world)
         finally:
+            self.kills += world.kills
+            world.kills = 0
             if alone:
                 self._end(world)
             elif finding is None or finding.problems:

@@ -1,0 +1,80 @@
+"""`python -m tests.faults`: every fault by several seeds, or for so many minutes; counts go into results.json.
+
+`make faults` runs each once a seed and writes the file; `make soak` goes on for SOAK_MINUTES and prints only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.faults.contract import Fault, Said, kinds
+from tests.faults.harness import Finding
+from tests.faults.results import RESULTS, count, table
+from tests.faults.worlds import Servers, Worlds
+from tests.stack.kafka import Kafka
+from tests.stack.postgres import Postgres
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--minutes", type=float, help="go on for so long, in random order, from the first seed")
+    parser.add_argument("--only", default="", help="faults whose names hold this")
+    parser.add_argument("--write", action="store_true", help="write results.json")
+    asked = parser.parse_args()
+    chosen = [fault for fault in kinds() if asked.only in fault.name]
+    results: dict[str, Any] = {"seeds": asked.seeds, "kills": 0, "faults": {}}
+    folder = Path(tempfile.mkdtemp(prefix="fencepost-faults-"))
+    folder.chmod(0o711)
+    bad = 0
+    try:
+        with Postgres(folder / "postgres") as postgres, Kafka(folder / "kafka") as kafka:
+            servers = Servers(postgres, kafka, folder)
+            worlds = Worlds(folder / "worlds", servers)
+            try:
+                runs = _endless(chosen, asked.seeds[0], asked.minutes) if asked.minutes else _each(chosen, asked.seeds)
+                for fault, seed in runs:
+                    finding = _tried(worlds, fault, seed)
+                    count(results, fault, finding)
+                    bad += bool(finding.problems)
+                    print(f"{seed:6d}  {fault.name}: {finding.said}", *finding.problems, sep="\n        ", flush=True)
+            finally:
+                results["kills"] = worlds.kills
+                worlds.close()
+                servers.stop()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    print(table(results))
+    if asked.write:
+        RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
+    return 1 if bad else 0
+
+
+def _each(faults: list[Fault], seeds: list[int]) -> Iterator[tuple[Fault, int]]:
+    return ((fault, seed) for seed in seeds for fault in faults)
+
+
+def _endless(faults: list[Fault], seed: int, minutes: float) -> Iterator[tuple[Fault, int]]:
+    rng, until = random.Random(seed), time.monotonic() + minutes * 60
+    while time.monotonic() < until:
+        yield rng.choice(faults), rng.randrange(1 << 20)
+
+
+def _tried(worlds: Worlds, fault: Fault, seed: int) -> Finding:
+    try:
+        return worlds.try_out(fault, seed)
+    except Exception as error:  # noqa: BLE001 - counted as what it is: something that was claimed and does not hold
+        return Finding(fault.name, Said.NOTHING, others=[f"{type(error).__name__}: {error}"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
