@@ -9,6 +9,7 @@ import argparse
 import json
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -31,6 +32,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="faults whose names hold this")
     parser.add_argument("--write", action="store_true", help="write results.json")
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # else servers stay behind
     chosen = [fault for fault in kinds() if asked.only in fault.name]
     results: dict[str, Any] = {"seeds": asked.seeds, "kills": 0, "faults": {}}
     folder = Path(tempfile.mkdtemp(prefix="fencepost-faults-"))

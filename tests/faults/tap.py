@@ -40,7 +40,8 @@ class Tap:
         self.errors: list[BaseException] = []
         self._waits: list[_Wait] = []
         self._open: set[socket.socket] = set()
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
+        self._acting = 0
         self._refusing = self._closed = False
         self._door = socket.create_server((LOOPBACK, 0), backlog=64)
         self.port: int = self._door.getsockname()[1]
@@ -72,6 +73,8 @@ class Tap:
     def forget(self) -> list[str]:
         """Wait for nothing any more; the words that never came. Raises what went wrong in an action."""
         with self._lock:
+            # An action may outlive the command whose connection it cut.
+            assert self._lock.wait_for(lambda: not self._acting, 90), "an action does not come to its end"
             left = [wait.words.decode() for wait in self._waits]
             self._waits.clear()
             self.heard.clear()
@@ -139,13 +142,20 @@ class Tap:
                     if wait.left == 0:
                         self._waits.remove(wait)
                         due.append(wait.action)
-        for action in due:
-            try:
+            self._acting += bool(due)
+        if not due:
+            return
+        try:
+            for action in due:
                 action()
-            except Cut:
-                raise
-            except BaseException as error:  # noqa: BLE001 - raised again in the test, by `forget`
-                self.errors.append(error)
+        except Cut:
+            raise
+        except BaseException as error:  # noqa: BLE001 - raised again in the test, by `forget`
+            self.errors.append(error)
+        finally:
+            with self._lock:
+                self._acting -= 1
+                self._lock.notify_all()
 
 
 def _messages(client: socket.socket) -> Iterator[tuple[bytes, bytes]]:
