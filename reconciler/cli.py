@@ -123,7 +123,7 @@ def run_cutover(desk: Desk, ledger: Ledger, asked: dict[str, Any], log: EventLog
 
 def run_sweep(desk: Desk, ledger: Ledger, asked: dict[str, Any], log: EventLog) -> Answer:
     from reconciler import sweep
-    from schemas.errors import UnavailableError
+    from schemas.errors import RefusedWrite, UnavailableError
 
     every = asked.pop("every", None)
     options = {name: asked.pop(name) for name in ("backfill", "rate") if name in asked}
@@ -151,14 +151,16 @@ def run_sweep(desk: Desk, ledger: Ledger, asked: dict[str, Any], log: EventLog) 
     pause = span_of("--every", every)
     stop = Event()
 
-    def again(stop: Event) -> None:
+    def again(stop: Event) -> bool:
         try:
             once(stop).given(desk)
-        except UnavailableError as error:  # a server that is away is there again some day
+        except (UnavailableError, RefusedWrite) as error:  # a server that is away, or another at work: not for ever
             desk.say.waiting(f"for a minute, then tries again: {error}")
             stop.wait(60)
+            return False
+        return True
 
-    sweep.loop(again, lambda: sweep.due(ledger, desk.settings, known["names"], pause), stop, desk.say)
+    sweep.loop(again, lambda: sweep.due(ledger, desk.settings, known["names"], pause), pause, stop, desk.say)
     return Answer()
 
 

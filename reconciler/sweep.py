@@ -283,13 +283,19 @@ def due(ledger: Ledger, settings: Settings, names: Sequence[str], every: timedel
     return earliest + every
 
 
-def loop(once: Callable[[Event], object], next_due: Callable[[], datetime | None], stop: Event, say: Say) -> None:
-    """Pass after pass until told to stop."""
+def loop(
+    once: Callable[[Event], bool], next_due: Callable[[], datetime | None], every: timedelta, stop: Event, say: Say
+) -> None:
+    """Pass after pass until told to stop. `once` tells whether its pass came to an end."""
+    ours: datetime | None = None
     while not stop.is_set():
         at = next_due()
+        if ours is not None:  # a type that cannot be swept is never done, and must not have us begin again at once
+            at = ours if at is None else max(at, ours)
         left = 0.0 if at is None else (at - datetime.now(UTC)).total_seconds()
         if left <= 0:
-            once(stop)
+            began = datetime.now(UTC)
+            ours = began + every if once(stop) else None
         else:
             say.waiting(f"for the next pass, due {utc(at)}" if at else "")
             stop.wait(min(left, 60.0))

@@ -27,6 +27,22 @@ def test_a_tracker_told_to_stop_stores_what_it_read_and_says_so_last(items: Item
     assert "tracker stopped, all it read is stored" in done.err.splitlines()[-1]
 
 
+def test_a_sweep_that_goes_on_until_stopped_ends_with_0_and_its_pass_is_kept(items: Items) -> None:
+    with items.here.started("sweep", "--every", "1h") as sweep:
+        wait_until(lambda: swept(items) == 1, "a pass is finished", within_s=60)
+        done = sweep.ends(signal.SIGTERM)
+    assert done.code == 0, done
+    assert items.here.run("status").json["data_types"][0]["sweep"]["rows"] == 100
+    assert items.here.run("gaps", "--since", "auto").code == 0
+
+
+def swept(items: Items) -> int:
+    if rows(items.target, "SELECT to_regclass('fencepost.sweep')") == [(None,)]:
+        return 0
+    ((found,),) = rows(items.target, "SELECT count(*) FROM fencepost.sweep WHERE state = 'finished'")
+    return int(found)
+
+
 def tracked(items: Items) -> int:
     ((found,),) = rows(items.target, "SELECT coalesce(sum(next_offset), 0) FROM fencepost.position")
     return int(found)
