@@ -19,7 +19,7 @@ from typing import Any
 
 from tests.faults.contract import Fault, Said, kinds
 from tests.faults.harness import Finding
-from tests.faults.results import RESULTS, count, table
+from tests.faults.results import RESULTS, count, load, table
 from tests.faults.worlds import Servers, Worlds
 from tests.stack.kafka import Kafka
 from tests.stack.postgres import Postgres
@@ -29,12 +29,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--minutes", type=float, help="go on for so long, in random order, from the first seed")
-    parser.add_argument("--only", default="", help="faults whose names hold this")
+    parser.add_argument("--only", default="", help="faults whose names hold this; what the file says of others is kept")
     parser.add_argument("--write", action="store_true", help="write results.json")
     asked = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # else servers stay behind
     chosen = [fault for fault in kinds() if asked.only in fault.name]
-    results: dict[str, Any] = {"seeds": asked.seeds, "kills": 0, "faults": {}}
+    results: dict[str, Any] = load() if asked.only and RESULTS.exists() else {"faults": {}}
+    for fault in chosen:
+        results["faults"].pop(fault.name, None)
     folder = Path(tempfile.mkdtemp(prefix="fencepost-faults-"))
     folder.chmod(0o711)
     bad = 0
@@ -45,19 +47,19 @@ def main() -> int:
             try:
                 runs = _endless(chosen, asked.seeds[0], asked.minutes) if asked.minutes else _each(chosen, asked.seeds)
                 for fault, seed in runs:
+                    kills = worlds.kills
                     finding = _tried(worlds, fault, seed)
-                    count(results, fault, finding)
+                    count(results, fault, finding, seed, worlds.kills - kills)
+                    if asked.write:
+                        RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
                     bad += bool(finding.problems)
                     print(f"{seed:6d}  {fault.name}: {finding.said}", *finding.problems, sep="\n        ", flush=True)
             finally:
-                results["kills"] = worlds.kills
                 worlds.close()
                 servers.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     print(table(results))
-    if asked.write:
-        RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
     return 1 if bad else 0
 
 

@@ -95,7 +95,11 @@ def short_statement_timeout(world: World) -> Iterator[None]:
 FAULTS = {
     **{
         f"connections cut: {phase.name.lower()}": Fault(
-            about=f"every connection is cut ({words})", modes=(15, 64), inject=cut_at(phase), right=WITHHELD
+            about=f"every connection is cut ({words})",
+            modes=(15, 64),
+            inject=cut_at(phase),
+            right=WITHHELD,
+            slow=phase in (Phase.FENCE, Phase.LOG, Phase.AGAIN),
         )
         for phase, words in {
             Phase.FENCE: "when the fence is taken",
@@ -122,12 +126,14 @@ FAULTS = {
         right=WITHHELD,
     ),
     "transaction timeout": Fault(
+        slow=True,
         about="`transaction_timeout` ends the snapshot in the middle of the compare",
         modes=(15,),
         inject=idle_timeout("transaction_timeout"),
         right=WITHHELD,
     ),
     "statement timeout of the role": Fault(
+        slow=True,
         about="the database's default ends statements after two milliseconds",
         modes=(15,),
         inject=short_statement_timeout,

@@ -168,6 +168,7 @@ FAULTS = {
         about="records are deleted before they were read", modes=(31, 32), inject=overtaken, right=CLEAR, own=True
     ),
     "retention was faster, deletes asked": Fault(
+        slow=True,
         about="the same, with `--deletes`",
         modes=(32, 44),
         inject=overtaken,

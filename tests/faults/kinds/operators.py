@@ -86,7 +86,11 @@ def paused_winner(world: World) -> Iterator[None]:
 FAULTS = {
     **{
         f"killed: {phase.name.lower()}": Fault(
-            about=f"`kill -9` of a cutover {words}; judged is the next run", modes=(64,), inject=killed_at(phase), right=CLEAR
+            about=f"`kill -9` of a cutover {words}; judged is the next run",
+            modes=(64,),
+            inject=killed_at(phase),
+            right=CLEAR,
+            slow=phase in (Phase.LOG, Phase.AGAIN),
         )
         for phase, words in {
             Phase.LOG: "while events are stored",

@@ -116,7 +116,7 @@ FAULTS = {
             right=WITHHELD | CLEAR,
             asks=("--wait", "3s"),
             stops=KAFKA,
-            slow=phase is not Phase.LOG,
+            slow=True,
         )
         for phase, words in {
             Phase.FENCE: "before the log is read",
@@ -128,7 +128,7 @@ FAULTS = {
         about="the broker is killed before the log is read, and comes back",
         modes=(42,),
         inject=broker_killed(Phase.FENCE, comes_back=True),
-        right=CLEAR,
+        right=CLEAR | CANNOT_TELL,  # it may not answer yet
         stops=KAFKA,
         slow=True,
     ),

@@ -178,6 +178,7 @@ FAULTS = {
         right=CLEAR,
     ),
     "twin table, no schema given": Fault(
+        slow=True,
         about="the same, and the settings name the table without its schema",
         modes=(12, 14),
         inject=unqualified_twin,
@@ -191,6 +192,11 @@ FAULTS = {
         own=True,
     ),
     "partition without a grant": Fault(
-        about="our role has a grant on the parent only", modes=(12,), inject=partition_without_grant, right=CLEAR, own=True
+        slow=True,
+        about="our role has a grant on the parent only",
+        modes=(12,),
+        inject=partition_without_grant,
+        right=CLEAR,
+        own=True,
     ),
 }
