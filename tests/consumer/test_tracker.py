@@ -17,7 +17,7 @@ from confluent_kafka import Producer
 
 from consumer.catch_up import catch_up
 from consumer.session import opened
-from consumer.streams.memory import MemoryLog
+from consumer.streams.memory import MemoryLog, MemoryStream
 from consumer.tracker import Tracker
 from databases.ledger import Ledger
 from schemas import ledger as tables
@@ -25,14 +25,14 @@ from schemas.errors import FloodError, PositionMoved
 from schemas.settings import Settings
 from tests.consumer.support import KEY_TYPES, credited, event, fill, gapless, numbers, positions, rows, settings
 from tests.stack.kafka import Kafka
-from tests.stack.processes import wait_until
+from tests.stack.processes import StandError, wait_until
 
 ROOT = Path(__file__).parent.parent.parent
 
 
 @contextmanager
 def tracking(about: Settings, ledger: Ledger, log: MemoryLog) -> Iterator[Tracker]:
-    """A tracker in a thread; an error in it fails the test."""
+    """A tracker in a thread; an error in it fails the test, also one that was waiting for it in vain."""
     tracker = Tracker(settings=about, ledger=ledger, key_types=KEY_TYPES, streams=log.stream)
     stop, failures = threading.Event(), list[BaseException]()
 
@@ -49,8 +49,10 @@ def tracking(about: Settings, ledger: Ledger, log: MemoryLog) -> Iterator[Tracke
     finally:
         stop.set()
         thread.join(30)
-    if failures:
-        raise failures[0]
+        # Here, not after: else a tracker that died is told as a wait in vain, and nobody learns what it died of.
+        if failures:
+            raise failures[0]
+    assert not thread.is_alive(), "the tracker did not stop"
 
 
 @pytest.fixture
@@ -66,6 +68,25 @@ def test_it_follows_and_stores_what_is_left_when_stopped(quick: Settings, ledger
         wait_until(lambda: len(credited(ledger)) == 80, "the next records are stored")
     assert log.members == []
     assert positions(ledger) == {("jobs", 0): 50, ("jobs", 1): 0, ("jobs", 2): 30}
+
+
+def test_what_a_tracker_died_of_is_told_and_not_only_that_a_test_waited_for_it(
+    quick: Settings, ledger: Ledger, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    died = threading.Event()
+
+    def dead(*_: object) -> MemoryStream:
+        died.set()
+        raise RuntimeError("what it died of")
+
+    def wait_in_vain() -> None:
+        with tracking(quick, ledger, log):
+            assert died.wait(30)
+            raise StandError("waited in vain")
+
+    monkeypatch.setattr(log, "stream", dead)
+    with pytest.raises(RuntimeError, match="what it died of"):
+        wait_in_vain()
 
 
 def test_two_instances_share_the_work_and_one_takes_over(quick: Settings, ledger: Ledger, log: MemoryLog) -> None:
