@@ -19,6 +19,8 @@ from terminal.errors import report_failure
 from terminal.output import prepare_streams
 
 if TYPE_CHECKING:
+    from threading import Event
+
     from databases.ledger import Ledger
     from schemas.keys import Key, KeySet, KeyType
     from schemas.log_state import Located, LogState
@@ -109,6 +111,28 @@ def sweep(desk: Desk, ledger: Ledger, **asked: Any) -> Answer:
     from reconciler.cli import run_sweep
 
     return run_sweep(desk, ledger, asked, _EventLog(desk, ledger))
+
+
+def audit(desk: Desk, ledger: Ledger) -> Answer:
+    """Watch all day what the log drops, and serve metrics.
+
+    Follows the event log as `track` does, and every `audit.every` compares the rows that are new with registry and log.
+    What was lost is counted once and kept for `runs` and `report`. Serves /metrics, /healthz and /readyz on
+    `audit.listen`. Several instances share the data types. Ctrl-C and SIGTERM end it, with 0.
+    """
+    from consumer.cli import stopping
+    from consumer.tracker import Tracker
+    from reconciler.cli import key_types, run_audit
+
+    log = _EventLog(desk, ledger)
+    log.topics(tuple(desk.settings.data_types))
+    types = key_types(desk, ledger)
+
+    def track(stop: Event) -> None:
+        Tracker(settings=desk.settings, ledger=ledger, key_types=types).run(stop)
+
+    with stopping() as stop:
+        return run_audit(desk, ledger, log, track, stop)
 
 
 def recheck(desk: Desk, ledger: Ledger, *, run: str) -> Answer:
@@ -228,6 +252,13 @@ class _EventLog:
         finally:
             stream.close()
 
+    def follow(self, key_types: Mapping[str, KeyType], *, deadline_s: float) -> LogState:
+        """For a service with a tracker of its own: that is followed, and a log that was away is asked again."""
+        from consumer.catch_up import catch_up
+
+        types, names = self._sharing(key_types), tuple(key_types)
+        return catch_up(self.settings, self.ledger, types, names=names, deadline_s=deadline_s, patient=True)
+
     def catch_up(self, key_types: Mapping[str, KeyType], *, deadline_s: float) -> LogState:
         from consumer.catch_up import catch_up
 
@@ -318,6 +349,7 @@ COMMANDS = (
         run=sweep,
         options=(o.TYPES, o.EVERY_TIME, o.RATE, o.FILL, o.MAX_BACKFILL, o.REPORT, o.WAIT, o.WITHOUT_LOG),
     ),
+    Command(path=("audit",), run=audit),
     Command(path=("recheck",), run=recheck, options=(o.RUN,)),
     Command(path=("undo",), run=undo, options=(o.RUN,)),
     Command(path=("track",), run=track, options=(o.UNTIL_END,)),
@@ -334,7 +366,7 @@ COMMANDS = (
 )
 LINE = CommandLine(name="fencepost", version=VERSION, about=ABOUT, after=AFTER, groups=GROUPS, commands=COMMANDS)
 #: They run until they are told to stop, and then have done what they were asked.
-SERVICES = (track,)
+SERVICES = (track, audit)
 
 
 def _serves(asked: Asked) -> bool:

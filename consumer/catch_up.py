@@ -40,6 +40,7 @@ def catch_up(
     say: Say | None = None,
     on_flush: Callable[[Flush], None] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
+    patient: bool = False,
     streams: StreamFactory | None = None,
     decoders: Mapping[str, Decoder] | None = None,
 ) -> LogState:
@@ -47,12 +48,12 @@ def catch_up(
 
     `deadline_s` bounds each wait in which nothing moves (an open transaction, another tracker, a silent broker), not the
     reading. Raises UnavailableError where broker or schema registry are away, SettingsError for a topic that does not
-    exist, FloodError above `quarantine.limit`.
+    exist, FloodError above `quarantine.limit`. `patient`: a tracker of ours is at work, so it is followed from the start.
     """
     with opened(settings, ledger, key_types, names, streams=streams, decoders=decoders) as session:
         session.on_flush = on_flush
         attached = session.attach()
-        return _CatchUp(session, attached, deadline_s, say or Silent(), should_stop).run()
+        return _CatchUp(session, attached, deadline_s, say or Silent(), should_stop).run(patient=patient)
 
 
 class _CatchUp:
@@ -66,8 +67,8 @@ class _CatchUp:
         self.followed = False
         self._moved_at, self._sum = time.monotonic(), -1
 
-    def run(self) -> LogState:
-        if self._behind(self.first.at):
+    def run(self, *, patient: bool = False) -> LogState:
+        if self._behind(self.first.at) and not (patient and self._follow()):
             self.say.phase(f"reading {self.total:,} records of the event log")
             while not self._read_to_the_end():
                 self.followed = True

@@ -82,7 +82,7 @@ def run_track(
 ) -> Summary:
     """Follow the log until SIGTERM or SIGINT, or, with `until_end`, to the ends seen at the start."""
     summary = Summary()
-    with _stopping() as stop:
+    with stopping() as stop:
         if until_end:
             summary.state = catch_up(
                 settings,
@@ -107,7 +107,7 @@ def run_track(
 
 
 @contextmanager
-def _stopping() -> Iterator[threading.Event]:
+def stopping() -> Iterator[threading.Event]:
     """An event that SIGTERM and SIGINT set, so that what was read is stored before we go."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():

@@ -7,6 +7,7 @@ Every place knows two offsets: where the ledger stands (`stored`) and where read
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -57,6 +58,8 @@ class Flush:
     holes: tuple[Hole, ...] = ()
     records: int = 0
     ignored: int = 0
+    sizes: Mapping[str, int] = field(default_factory=dict)  #: bytes read, by topic
+    stored_before_s: float | None = None  #: how long storing the flush before this one took
 
     @property
     def next_offsets(self) -> dict[Place, int]:
@@ -83,11 +86,13 @@ class Intake:
     key_types: Mapping[str, KeyType]
     limit: int  #: quarantined records at most
     records: int = 0
+    stored_before_s: float | None = None
     _at: dict[Place, _At] = field(default_factory=dict)
     _batches: dict[str, list[EventBatch]] = field(default_factory=dict)
     _unreadable: list[Unreadable] = field(default_factory=list)
     _holes: list[Hole] = field(default_factory=list)
     _ignored: int = 0
+    _sizes: Counter[str] = field(default_factory=Counter)
 
     def begin(self, at: Mapping[Place, int], topic_ids: Mapping[str, str | None], event_us: Mapping[Place, int | None]) -> None:
         """Forget everything, and go on from where the ledger stands."""
@@ -99,6 +104,7 @@ class Intake:
     def _clear(self) -> None:
         self.records, self._ignored = 0, 0
         self._batches, self._unreadable, self._holes = {}, [], []
+        self._sizes = Counter()
 
     def reached(self) -> dict[Place, int]:
         return {place: at.reached for place, at in self._at.items()}
@@ -135,6 +141,7 @@ class Intake:
             if len(self._unreadable) > self.limit:
                 raise flooded(raw.topic, self.limit)
         self._ignored += decoded.ignored
+        self._sizes[raw.topic] += sum(map(len, filter(None, raw.values)))
         self.records += len(raw)
         at.reached = int(raw.offsets[-1]) + 1
         at.anchor = (int(raw.offsets[-1]), raw.values[-1])
@@ -157,6 +164,8 @@ class Intake:
             holes=tuple(self._holes),
             records=self.records,
             ignored=self._ignored,
+            sizes=dict(self._sizes),
+            stored_before_s=self.stored_before_s,
         )
 
     def settle(self, flush: Flush) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from consumer import totals
 from consumer.intake import Flush, Hole, Move, flooded
 from consumer.segments import Segment
 from databases.ledger import Ledger
@@ -35,6 +36,7 @@ def store(ledger: Ledger, incarnation: int, flush: Flush, key_types: Mapping[str
         # Locks are taken in one order everywhere, positions first, then data types by name: no two trackers deadlock.
         for part in sorted(flush.segments, key=lambda s: s.data_type):
             append(db, incarnation, part, key_types[part.data_type], ledger.schema)
+        totals.add(db, totals.of_flush(flush))
 
 
 def move_positions(db: sa.Connection, incarnation: int, moves: tuple[Move, ...]) -> None:

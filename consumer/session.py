@@ -83,6 +83,7 @@ class Session:
         assert self.attached is not None
         flush = self.intake.flush()
         store(self.ledger, self.attached.incarnation, flush, self.key_types, limit=self.settings.quarantine.limit)
+        self.intake.stored_before_s = time.monotonic() - self._flushed_at
         # The ledger holds it: only now may dashboards hear of it. A crash in between repeats nothing, for reading
         # starts at the ledger's positions; the other order would tell of records that nobody stored.
         self.intake.settle(flush)

@@ -13,7 +13,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any, Protocol
 
 from databases.ledger import Ledger
-from reconciler.ports import CatchUp, Locate, Topics
+from reconciler.ports import CatchUp, Locate, Silent, Topics
 from reconciler.report import files
 from reconciler.report.text import text
 from schemas.errors import Exit, FencepostError, SettingsError
@@ -90,6 +90,8 @@ class EventLog(Protocol):
     @property
     def catch_up(self) -> CatchUp: ...
     @property
+    def follow(self) -> CatchUp: ...
+    @property
     def locate(self) -> Locate: ...
 
 
@@ -162,6 +164,33 @@ def run_sweep(desk: Desk, ledger: Ledger, asked: dict[str, Any], log: EventLog) 
 
     sweep.loop(again, lambda: sweep.due(ledger, desk.settings, known["names"], pause), pause, stop, desk.say)
     return Answer()
+
+
+def run_audit(desk: Desk, ledger: Ledger, log: EventLog, track: Callable[[Event], None], stop: Event) -> Answer:
+    from reconciler import audit, sweep
+    from schemas.errors import FencepostError
+
+    def swept(stop: Event) -> None:
+        try:
+            sweep.run(desk.settings, ledger, stop=stop, topics=log.topics, catch_up=log.follow, locate=log.locate, say=Silent())
+        except FencepostError as error:  # what is away is there again some day; what is wrong is told each time
+            desk.say.waiting(f"for a minute, then tries to sweep again: {error}")
+            stop.wait(60)
+
+    def sweeps(stop: Event) -> None:
+        every = desk.settings.sweep.every
+        sweep.loop(swept, lambda: sweep.due(ledger, desk.settings, (), every), stop, Silent())
+
+    service = audit.Audit(
+        settings=desk.settings,
+        ledger=ledger,
+        catch_up=log.follow,
+        locate=log.locate,
+        track=track,
+        sweep=sweeps if "every" in desk.settings.sweep.model_fields_set else None,
+    )
+    service.run(stop)
+    return Answer(plain={"looks": service.looks, "stopped": True}, text=lambda: f"{counted(service.looks, 'look')} taken")
 
 
 def _judged(desk: Desk, question: Question, outcome: Outcome) -> Answer:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -112,6 +112,27 @@ def done(ledger: Ledger, run: str, text: str, *, now: datetime | None = None) ->
         _close(connection, run, end)
 
 
+def record(
+    connection: sa.Connection,
+    kind: str,
+    settings: str,
+    text: Callable[[str], str],
+    keys: FoundKeys,
+    *,
+    at: datetime,
+    now: datetime | None = None,
+) -> str:
+    """A run that begins and ends within the caller's transaction, and judged no claim: what a look of the audit found."""
+    now = now or datetime.now(UTC)
+    run = new_id(now)
+    row = {"id": run, "kind": kind, "settings": settings, "state": State.RUNNING, "started_at": at}
+    connection.execute(sa.insert(tables.run).values(row))
+    _store_keys(connection, run, keys)
+    end = {"state": State.FINISHED, "finished_at": now, "exit_code": int(Exit.CLEAR), "report": text(run)}
+    _close(connection, run, end)
+    return run
+
+
 def fail(ledger: Ledger, run: str, error: BaseException | str, *, now: datetime | None = None) -> None:
     """Close a run that could not finish, with the reason."""
     code = error.exit_code if isinstance(error, FencepostError) else Exit.FAILED
@@ -154,12 +175,13 @@ def _store_keys(connection: sa.Connection, run: str, keys: FoundKeys) -> None:
     """A row for every chunk of keys."""
     for name, classes in keys.items():
         for (gap_class, cause), found in classes.items():
-            for chunk, part in enumerate(_chunked(found)):
+            for chunk, part in enumerate(chunked(found)):
                 place = {"run": run, "data_type": name, "class": gap_class, "cause": cause, "chunk": chunk}
                 connection.execute(sa.insert(tables.gap).values(**place, count=len(part), keys=part.serialize()))
 
 
-def _chunked(keys: KeySet) -> Iterator[KeySet]:
+def chunked(keys: KeySet) -> Iterator[KeySet]:
+    """As many parts as rows of the ledger take."""
     size = tables.CHUNK if isinstance(keys, IntKeys) else tables.BYTE_CHUNK
     if len(keys) <= size:
         if len(keys):

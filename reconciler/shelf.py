@@ -70,8 +70,9 @@ class Piece:
 class Shelf:
     """Read on first use; what the ledger gets later is not seen."""
 
-    def __init__(self, ledger: Ledger, name: str, key_type: KeyType) -> None:
-        self.ledger, self._name, self._key_type = ledger, name, key_type
+    def __init__(self, ledger: Ledger, name: str, key_type: KeyType, *only: sa.ColumnElement[bool]) -> None:
+        """`only`: further conditions on `segment` and `segment_keys`, where not all of it is wanted."""
+        self.ledger, self._name, self._key_type, self._only = ledger, name, key_type, only
         self._held = bytearray()
         self._size = 0
         self._file: int | None = None  # a descriptor, given back when the shelf goes
@@ -82,9 +83,12 @@ class Shelf:
         """In the order of segments."""
         if self._read is None:
             with self.ledger.begin("read what the log announced") as connection:
-                rows = self.ledger.stream(connection, _query(self._name), 4)
+                rows = self.ledger.stream(connection, self._asked(), 4)
                 self._read = list(self._chunks(rows))
         return self._read
+
+    def _asked(self) -> sa.Select[Any]:
+        return _query(self._name).where(*self._only)
 
     def bounds(self) -> tuple[bytes, bytes] | None:
         if not self.chunks:

@@ -216,3 +216,13 @@ def values(settings: Settings) -> dict[str, tuple[str, ...]]:
         "reason": tuple(Blind),
         "side": tuple(Side),
     }
+
+
+def buckets(metric: Metric) -> tuple[str, ...]:
+    """The label `le` of each bucket of a histogram, +Inf last."""
+    return (*(str(bound) for bound in metric.buckets), "+Inf")
+
+
+def sum_of(metric: Metric) -> str:
+    """Under which name a histogram's sum is kept in the ledger, in microseconds."""
+    return f"{metric.name}_sum"

@@ -1,0 +1,289 @@
+"""One look at one data type: what is new, what waited, what can be judged now. Reads only; `book` keeps it.
+
+What makes it exact:
+
+- A row is new where no look has seen its key. Every look asks for the whole key set, learned from what was seen and
+  announced, so neither a late commit, nor a prepared transaction, nor a backdated row, nor a key out of order can fall
+  between two looks: whenever it comes to be visible, the next look sees a key that none saw before.
+- What was there at the first look was there before the audit, and is in no rate; `gaps` and `sweep` judge it.
+- A key enters rows and drops once: when it is judged first. One in registry and log is judged at first sight, for nothing
+  can make it a drop. One that is missing from either waits.
+- It is judged missing once it was missing in two snapshots `settle` apart, by the source's clock, and, where the log does not
+  announce it, once the log has told of something later than the first sighting. A log that is silent, or that catches
+  up on what it had not told, leaves it waiting: that is blindness, and no drop.
+- A row that is gone before it could be judged is in no count.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+import sqlalchemy as sa
+
+from databases.ledger import Ledger
+from reconciler import probe
+from reconciler.announced import AnnouncedReader, Heard, read_coverage
+from reconciler.auditing import book, judging, tell
+from reconciler.auditing.book import UNJUDGED, Looked, State, Waiting
+from reconciler.auditing.judging import Due
+from reconciler.auditing.seen import Seen
+from reconciler.coverage import Coverage
+from reconciler.look import both
+from reconciler.ports import Locate
+from reconciler.probe import Side, Span
+from reconciler.proofs.shown import Shown
+from reconciler.scene import Scene, Subject, source_faults, subject_of
+from reconciler.shelf import Shelf
+from reconciler.snapshot import Snapshot
+from reconciler.window import microseconds
+from schemas import ledger as log_tables
+from schemas.errors import UnavailableError
+from schemas.keys import KeySet
+from schemas.log_state import LogState
+from schemas.metrics import LATE, Blind
+from schemas.verdict import Cause
+
+
+class Follow(Protocol):
+    """Bring the ledger up to the log's ends of now."""
+
+    def __call__(self) -> LogState | None:
+        """None where the log cannot be asked."""
+        ...
+
+
+@dataclass(slots=True)
+class Eyes:
+    """What one look asks of the world outside this room, and its limits."""
+
+    scene: Scene
+    ledger: Ledger
+    log: LogState | None = None
+    locate: Locate | None = None
+
+    @property
+    def skew(self) -> timedelta:
+        return self.scene.settings.fence.skew
+
+
+@dataclass(slots=True)
+class Found:
+    """What both snapshots showed of the keys asked about."""
+
+    there: KeySet
+    registered: KeySet
+    new: KeySet
+
+
+def look(eyes: Eyes, state: State | None, seen: Seen | None, follow: Follow) -> Looked:
+    """Look once. Raises UnavailableError where source or registry cannot be read to the end."""
+    scene, (subject,) = eyes.scene, eyes.scene.subjects
+    shown = Shown(
+        kind="audit",
+        types={subject.name: subject.shown()},
+        deletes=False,
+        without_log=False,
+        met=scene.met,
+        pipeline=scene.settings.fence.pipeline,
+        snapshot_faults=source_faults(scene),
+    )
+    _same_servers(shown)
+    with both(scene, shown) as (source, registry):
+        _same_servers(shown)
+        subject = subject_of(subject.name, subject.data_type, source.first, registry.first)
+        if hidden := [*subject.source.hidden, *subject.registry.hidden]:
+            raise UnavailableError(f"rows of {subject.name} are hidden from us: {'; '.join(hidden)}")
+        bound = f"{scene.met[0].now.system}/{scene.met[0].now.database_oid}/{subject.source.oid}"
+        if state is not None and state.bound != bound:
+            raise UnavailableError(
+                f"{subject.data_type.source.table} is another table than the audit of {subject.name} has looked at",
+                hint="run `fencepost gaps`, then delete the data type's row from the ledger's table audit to begin anew",
+            )
+        if state is None or seen is None:
+            return _first(eyes, subject, source, registry, bound)
+        found = _compare(eyes, subject, source, registry, state, seen)
+        # After the snapshots: what was announced of the rows in them has more time to arrive.
+        eyes.log = follow()
+        return _judge(eyes, subject, source, registry, state, seen, found)
+
+
+def _same_servers(shown: Shown) -> None:
+    faults = [*shown.snapshot_faults, *(met.contradiction for met in shown.met if met.contradiction)]
+    if faults:
+        raise UnavailableError("; ".join(str(fault) for fault in faults), hint="fencepost check tells more")
+
+
+def _first(eyes: Eyes, subject: Subject, source: Snapshot, registry: Snapshot, bound: str) -> Looked:
+    """Everything that is there now was there before the audit."""
+    before = Waiting(
+        look=0, class_=UNJUDGED, since=source.at, seen_at=source.at, incarnation=0, heard=0, keys=subject.key_type.empty()
+    )
+    state = State(
+        look=0,
+        bound=bound,
+        looked_at=source.at,
+        judged_until=source.at,
+        low=None,
+        whole_at=source.at,
+        heard=0,
+        waiting=(before,),
+    )
+    everyone = _compare(eyes, subject, source, registry, state, None).new
+    _, heard = book.last_segment(eyes.ledger, subject.name)
+    return Looked(state=replace(state, look=1, heard=heard, waiting=()), seen=everyone)
+
+
+def _compare(eyes: Eyes, subject: Subject, source: Snapshot, registry: Snapshot, state: State, seen: Seen | None) -> Found:
+    """The whole of both tables, span by span; kept is only what is new or was asked about."""
+    empty = subject.key_type.empty()
+    asked = empty
+    for waiting in state.waiting:
+        asked = asked | waiting.keys
+    recent = AnnouncedReader(
+        Shelf(eyes.ledger, subject.name, subject.key_type, log_tables.segment.c.last_number > state.heard),
+        subject.key_type,
+        ordered=False,
+    )
+    known: dict[Span, KeySet] = {}
+
+    def guess(span: Span) -> KeySet:
+        known[span] = empty if seen is None else seen.span(span)
+        return known[span] | recent.span(span).credited
+
+    found = Found(there=empty, registered=empty, new=empty)
+    parts = probe.compare(
+        Side(table=subject.source.table, connections=source.connections, where=subject.scope),
+        Side(table=subject.registry.table, connections=registry.connections, where=subject.accepted),
+        subject.key_type,
+        guess,
+    )
+    with closing(parts):  # type: ignore[type-var]
+        for part in parts:
+            new = part.source - known.pop(part.span)
+            wanted = new | (part.span.select(asked) & part.source)
+            found.new = found.new | new
+            found.there = found.there | wanted
+            found.registered = found.registered | (wanted & part.registry)
+    return found
+
+
+def _judge(
+    eyes: Eyes, subject: Subject, source: Snapshot, registry: Snapshot, state: State, seen: Seen, found: Found
+) -> Looked:
+    name, now = subject.name, source.at
+    reader, coverage = _reader(eyes, subject, found.there), _coverage(eyes, subject)
+    heard = reader.of(found.there)
+    incarnation, number = book.last_segment(eyes.ledger, name)
+    fresh = Waiting(
+        look=state.look + 1,
+        class_=UNJUDGED,
+        since=state.looked_at,
+        seen_at=now,
+        incarnation=incarnation,
+        heard=number,
+        keys=found.new,
+    )
+    fine, due, left, blind = _sorted_out(eyes, subject, [*state.unjudged, fresh], now, found, heard)
+    judged = judging.classes(
+        subject,
+        source,
+        registry,
+        due,
+        found.registered,
+        reader,
+        coverage,
+        ledger=eyes.ledger,
+        locate=eyes.locate if eyes.log else None,
+        skew=eyes.skew,
+    )
+    findings = judging.by_class(judged)
+    old, late = judging.followed_up(state, found.there, found.registered, heard, now)
+    born = judging.born(state.look + 1, due, findings)
+    totals, trials, failed = judging.count(subject, seen, found.new, fine, due, judged, findings)
+    if late:
+        findings["late", str(Cause.UNKNOWN)] = late[0]
+        totals[LATE.name, name, ""] += len(late[0])
+    creations = book.creations_since(eyes.ledger, name)
+    waiting = (*left, *old, *born)
+    until = min([w.since for w in left if len(w.keys)], default=now)
+    return Looked(
+        state=State(
+            look=state.look + 1,
+            bound=state.bound,
+            looked_at=now,
+            judged_until=until if state.judged_until is None else max(until, state.judged_until),
+            low=None,
+            whole_at=now,
+            heard=number if incarnation else 0,
+            waiting=waiting,
+        ),
+        seen=found.new,
+        trials=trials,
+        failed=failed,
+        creations=creations,
+        totals=totals,
+        findings=findings,
+        told=tell.findings(subject, findings, judged, now, late[1] if late else None) if findings else None,
+        blind=",".join(sorted(blind)) or None,
+    )
+
+
+def _reader(eyes: Eyes, subject: Subject, keys: KeySet) -> AnnouncedReader:
+    """What the log announced of these keys: of the ledger only chunks that may hold some are read."""
+    k = log_tables.segment_keys
+    near: list[sa.ColumnElement[bool]] = [sa.false()]
+    if len(keys):
+        bound = subject.key_type.bound
+        near = [k.c.low <= bound(keys.max()), k.c.high >= bound(keys.min())]
+    one = eyes.log is not None and len(eyes.log.of(subject.topics)) == 1
+    return AnnouncedReader(Shelf(eyes.ledger, subject.name, subject.key_type, *near), subject.key_type, ordered=one)
+
+
+def _coverage(eyes: Eyes, subject: Subject) -> Coverage:
+    return read_coverage(eyes.ledger if eyes.log else None, subject.name, eyes.log, subject.topics)
+
+
+def _sorted_out(
+    eyes: Eyes, subject: Subject, waiting: list[Waiting], now: datetime, found: Found, heard: Heard
+) -> tuple[KeySet, Due, list[Waiting], set[Blind]]:
+    """Of what is unjudged: what is fine, what is due, what goes on waiting, and what kept us from judging."""
+    settle = subject.data_type.settle_or(eyes.scene.settings.fence.settle)
+    fine = subject.key_type.empty()
+    due: Due = []
+    left: list[Waiting] = []
+    blind = set() if _drained(eyes, subject) else {Blind.LOG}
+    for one in waiting:
+        here = one.keys & found.there
+        good = here & found.registered & heard.credited
+        fine = fine | good
+        rest = here - good
+        if not len(rest):
+            continue
+        ready = subject.key_type.empty()
+        if one.look and one.seen_at < now and one.seen_at + settle <= now:
+            ready = rest & heard.credited  # announced and not registered: the log has nothing to add
+            silent_ones = rest - heard.credited
+            if len(silent_ones):
+                if _past(eyes, subject, one):
+                    ready = ready | silent_ones
+                else:
+                    blind.add(Blind.LOG)
+        if len(ready):
+            due.append((one, ready))
+        kept = rest - ready if len(ready) else rest
+        if len(kept):
+            left.append(one if len(kept) == len(one.keys) else one.of(kept))
+    return fine, due, left, blind
+
+
+def _drained(eyes: Eyes, subject: Subject) -> bool:
+    return eyes.log is not None and all(p.drained for p in eyes.log.of(subject.topics))
+
+
+def _past(eyes: Eyes, subject: Subject, one: Waiting) -> bool:
+    """Whether the log has passed a first sighting. Publishers' clocks may be ahead of the source's by `skew`."""
+    later = microseconds(one.seen_at.astimezone(UTC)) + int(eyes.skew / timedelta(microseconds=1))
+    return _drained(eyes, subject) and book.heard_later(eyes.ledger, subject.name, one, later)

@@ -1,0 +1,115 @@
+"""An audit in hand: a world, looked at when the test says so, its totals and what it found."""
+
+from __future__ import annotations
+
+import threading
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from consumer.catch_up import catch_up
+from databases.ledger import Ledger
+from reconciler.audit import Audit
+from reconciler.auditing.exposition import Exposition
+from reconciler.catalog import key_kinds, remember_kinds
+from schemas.errors import UnavailableError
+from schemas.keys import KeyType
+from schemas.log_state import LogState
+from tests.recipes.world import World
+from tests.stack.kafka import Kafka
+
+Samples = dict[tuple[str, tuple[str, ...]], float]
+
+
+def samples(text: str) -> Samples:
+    """Name and label values -> value."""
+    found: Samples = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            found[sample.name, tuple(sample.labels.values())] = sample.value
+    return found
+
+
+def scrape(port: int) -> Samples:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        return samples(answer.read().decode())
+
+
+@dataclass
+class Watch:
+    """A world and its audit, without a tracker: each look reads the log itself."""
+
+    world: World
+    audit: Audit
+    ledger: Ledger
+    log: dict[str, Any] = field(default_factory=dict)
+
+    def look(self, times: int = 1) -> None:
+        for _ in range(times):
+            self.audit.turn("item")
+
+    def totals(self) -> dict[str, int]:
+        """What was counted: rows, each class, late ones; zeros are left out."""
+        with psycopg.connect(self.world.target) as db:
+            rows = db.execute("SELECT name, kind, value FROM fencepost.total WHERE subject = 'item'").fetchall()
+        short = {"fencepost_rows_audited_total": "rows", "fencepost_late_total": "late"}
+        return {
+            short.get(name, kind): value
+            for name, kind, value in rows
+            if name in (*short, "fencepost_drops_total")
+        }
+
+    def exposed(self) -> Samples:
+        found: Samples = {}
+        for family in Exposition(self.audit.settings, self.ledger, self.audit.local).collect():
+            for sample in family.samples:
+                found[sample.name, tuple(sample.labels.values())] = sample.value
+        return found
+
+    def lost(self) -> None:
+        """The process dies: nothing is given back but the lease, which would run out."""
+        for held in self.audit._held.values():
+            held.__exit__(None, None, None)
+        self.audit = audit_of(self.world, self.ledger, self.log)
+
+
+def audit_of(world: World, ledger: Ledger, log: Mapping[str, Any]) -> Audit:
+    settings = world.settings()
+
+    def follow(key_types: Mapping[str, KeyType], *, deadline_s: float) -> LogState:
+        if log.get("away"):
+            raise UnavailableError("the broker is away")
+        return catch_up(settings, ledger, key_types, names=tuple(key_types), deadline_s=min(deadline_s, 5.0))
+
+    def track(stop: threading.Event) -> None:
+        stop.wait()
+
+    return Audit(settings=settings, ledger=ledger, catch_up=follow, locate=None, track=track)
+
+
+@pytest.fixture
+def watch(databases: tuple[str, str], kafka: Kafka, topic_name: str, tmp_path: Path) -> Iterator[Watch]:
+    """A hundred fine rows, seen at a first look; `settle` is nothing, so two looks judge."""
+    kafka.create_topic(topic_name, 1)
+    with closing(World(folder=tmp_path, source=databases[0], target=databases[1], kafka=kafka, topic=topic_name)) as world:
+        world.extra = {"fence": {"settle": "0s", "skew": "0s"}, "audit": {"every": "1s", "listen": "127.0.0.1:0"}}
+        world.tables()
+        world.fine(range(1, 101))
+        ledger = Ledger.of(world.settings())
+        world.ledgers.append(ledger)
+        ledger.upgrade()
+        with ledger.begin("remember the kinds of keys") as connection:
+            remember_kinds(connection, key_kinds(world.settings(), ()))
+        log: dict[str, Any] = {}
+        made = Watch(world, audit_of(world, ledger, log), ledger, log)
+        made.look()
+        yield made
+        for held in made.audit._held.values():
+            held.__exit__(None, None, None)
