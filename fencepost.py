@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -19,8 +20,7 @@ from terminal.errors import report_failure
 from terminal.output import prepare_streams
 
 if TYPE_CHECKING:
-    from threading import Event
-
+    from consumer.streams.contract import EventStream
     from databases.ledger import Ledger
     from schemas.keys import Key, KeySet, KeyType
     from schemas.log_state import Located, LogState
@@ -120,19 +120,11 @@ def audit(desk: Desk, ledger: Ledger) -> Answer:
     What was lost is counted once and kept for `runs` and `report`. Serves /metrics, /healthz and /readyz on
     `audit.listen`. Several instances share the data types. Ctrl-C and SIGTERM end it, with 0.
     """
-    from consumer.cli import stopping
-    from consumer.tracker import Tracker
-    from reconciler.cli import key_types, run_audit
-
-    log = _EventLog(desk, ledger)
-    log.topics(tuple(desk.settings.data_types))
-    types = key_types(desk, ledger)
-
-    def track(stop: Event) -> None:
-        Tracker(settings=desk.settings, ledger=ledger, key_types=types).run(stop)
+    from consumer.cli import stopping, tracking
+    from reconciler.cli import run_audit
 
     with stopping() as stop:
-        return run_audit(desk, ledger, log, track, stop)
+        return run_audit(desk, ledger, _EventLog(desk, ledger), tracking(desk.settings, ledger), stop)
 
 
 def recheck(desk: Desk, ledger: Ledger, *, run: str) -> Answer:
@@ -242,15 +234,12 @@ class _EventLog:
 
     def topics(self, names: Sequence[str]) -> None:
         from consumer.routes import topics_of
-        from consumer.session import kafka
 
-        stream = kafka(self.settings)(())
-        try:
-            stream.shape(topics_of(self.settings, names))
-        except UnavailableError as error:
-            self.away = error
-        finally:
-            stream.close()
+        with self._stream() as stream:
+            try:
+                stream.shape(topics_of(self.settings, names))
+            except UnavailableError as error:
+                self.away = error
 
     def follow(self, key_types: Mapping[str, KeyType], *, deadline_s: float) -> LogState:
         """For a service with a tracker of its own: that is followed, and a log that was away is asked again."""
@@ -264,8 +253,7 @@ class _EventLog:
 
         if self.away is not None:
             raise self.away
-        types = self._sharing(key_types)
-        names = tuple(key_types)
+        types, names = self._sharing(key_types), tuple(key_types)
         try:
             return catch_up(self.settings, self.ledger, types, names=names, deadline_s=deadline_s, say=self.desk.say)
         except UnavailableError as error:
@@ -279,14 +267,15 @@ class _EventLog:
 
     def ends(self) -> Mapping[tuple[str, int], int]:
         from consumer.routes import topics_of
-        from consumer.session import kafka
 
-        stream = kafka(self.settings)(())
-        try:
+        with self._stream() as stream:
             places = stream.shape(topics_of(self.settings)).places()
             return {place: span.high for place, span in stream.spans(places).items()}
-        finally:
-            stream.close()
+
+    def _stream(self) -> closing[EventStream]:
+        from consumer.session import kafka
+
+        return closing(kafka(self.settings)(()))
 
     def _sharing(self, key_types: Mapping[str, KeyType]) -> Mapping[str, KeyType]:
         """A topic is read for all data types that share it, whichever were asked for."""

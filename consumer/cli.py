@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -104,6 +104,11 @@ def run_track(
             tracker.run(stop)
         summary.stopped = stop.is_set()
     return summary
+
+
+def tracking(settings: Settings, ledger: Ledger) -> Callable[[Mapping[str, KeyType], threading.Event], object]:
+    """A tracker for a service that does more: follow the log until stopped."""
+    return lambda key_types, stop: Tracker(settings=settings, ledger=ledger, key_types=key_types).run(stop)
 
 
 @contextmanager

@@ -166,9 +166,11 @@ def run_sweep(desk: Desk, ledger: Ledger, asked: dict[str, Any], log: EventLog) 
     return Answer()
 
 
-def run_audit(desk: Desk, ledger: Ledger, log: EventLog, track: Callable[[Event], None], stop: Event) -> Answer:
+def run_audit(desk: Desk, ledger: Ledger, log: EventLog, track: Callable[..., object], stop: Event) -> Answer:
     from reconciler import audit, sweep
-    from schemas.errors import FencepostError
+
+    log.topics(tuple(desk.settings.data_types))
+    types = key_types(desk, ledger)
 
     def swept(stop: Event) -> None:
         try:
@@ -186,7 +188,7 @@ def run_audit(desk: Desk, ledger: Ledger, log: EventLog, track: Callable[[Event]
         ledger=ledger,
         catch_up=log.follow,
         locate=log.locate,
-        track=track,
+        track=lambda stop: track(types, stop),
         sweep=sweeps if "every" in desk.settings.sweep.model_fields_set else None,
     )
     service.run(stop)

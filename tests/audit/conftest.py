@@ -60,11 +60,8 @@ class Watch:
         with psycopg.connect(self.world.target) as db:
             rows = db.execute("SELECT name, kind, value FROM fencepost.total WHERE subject = 'item'").fetchall()
         short = {"fencepost_rows_audited_total": "rows", "fencepost_late_total": "late"}
-        return {
-            short.get(name, kind): value
-            for name, kind, value in rows
-            if name in (*short, "fencepost_drops_total")
-        }
+        wanted = (*short, "fencepost_drops_total")
+        return {str(short.get(name, kind)): value for name, kind, value in rows if name in wanted}
 
     def exposed(self) -> Samples:
         found: Samples = {}
