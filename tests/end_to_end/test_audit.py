@@ -28,7 +28,8 @@ def test_an_audit_serves_its_metrics_and_ends_with_0_when_told_to_stop(items: It
     with here.started("audit") as audit:
         wait_until(lambda: 'fencepost_audit_lease_held{data_type="item"} 1.0' in scrape(), "the lease", within_s=60)
         seen = 'fencepost_in_flight{data_type="item"} 3.0'
-        wait_until(lambda: "fencepost_compare_duration_seconds_count" in scrape(), "the first look", within_s=60)
+        looked = 'fencepost_compare_duration_seconds_count{data_type="item"} 0.0'
+        wait_until(lambda: looked not in (text := scrape()) and bool(text), "the first look", within_s=60)
         execute(items.source, "INSERT INTO items (id) SELECT generate_series(201, 203)")
         wait_until(lambda: seen in scrape(), "three rows that wait", within_s=60)
         done = audit.ends(signal.SIGTERM)
