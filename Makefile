@@ -10,7 +10,7 @@ KIT    ?= ../shared/acceptance
 WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test fast lint format types faults soak bench acceptance parts lock clean
+.PHONY: help venv demo demo-audit test fast lint format types faults soak bench acceptance parts lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,6 +26,9 @@ $(STAMP): requirements.lock pyproject.toml
 
 demo: venv  ## the whole story on an embedded PostgreSQL and an embedded broker
 	$(BIN)/fencepost demo
+
+demo-audit: venv  ## between cutovers: a burst of drops, the alarm, the ids, the backfill, in about a minute
+	$(BIN)/fencepost demo --audit
 
 test: lint types  ## everything: lint, types, and all tests on real servers (CI=true: a missing part is a failure)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile

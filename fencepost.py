@@ -318,15 +318,15 @@ def _quarantine(what: str, desk: Desk, ledger: Ledger, asked: dict[str, Any]) ->
 # -- what needs no settings -------------------------------------------------------------------------------------------
 
 
-def demo(*, keep: Path | None = None, quiet: bool = False) -> int:
+def demo(*, keep: Path | None = None, quiet: bool = False, audit: bool = False) -> int:
     """See the whole story on a small world of its own.
 
     Losses are planted, found, mended and proved gone, on an embedded PostgreSQL and an embedded broker in a folder of
-    their own. Nothing else is touched.
+    their own. Nothing else is touched. With --audit the other story: a burst of drops between cutovers, and the alarm.
     """
     from demo.story import tell_story
 
-    return int(tell_story(keep=keep, quiet=quiet) or 0)
+    return int(tell_story(keep=keep, quiet=quiet, audit=audit) or 0)
 
 
 COMMANDS = (
@@ -351,7 +351,7 @@ COMMANDS = (
     Command(path=("alerts", "rules"), run=alerts_rules),
     Command(path=("ledger", "upgrade"), run=upgrade),
     Command(path=("ledger", "ddl"), run=ddl),
-    Command(path=("demo",), run=demo, options=(o.KEEP, o.QUIET), shared=()),
+    Command(path=("demo",), run=demo, options=(o.AUDIT, o.KEEP, o.QUIET), shared=()),
 )
 LINE = CommandLine(name="fencepost", version=VERSION, about=ABOUT, after=AFTER, groups=GROUPS, commands=COMMANDS)
 #: They run until they are told to stop, and then have done what they were asked.

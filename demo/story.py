@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from demo import commands, findings, traffic
+from demo import findings, traffic
 from demo.broker import Broker
 from demo.losses import PLANTED, Creation, Fate, creations
 from demo.postgres import Postgres
 from demo.processes import interruptible, undisturbed
-from schemas.errors import Exit, FencepostError, SettingsError
+from demo.telling import Teller
+from schemas.errors import Exit, SettingsError
 from terminal.layout import WIDTH, counted, number, paint, table, wrapped
 from terminal.output import coloured, put, tell
 from terminal.say import Say, saying
@@ -33,13 +34,17 @@ _FATES = {
 }
 
 
-def tell_story(*, keep: Path | None = None, quiet: bool = False) -> int:
-    """In `keep`, which is left behind, or in a temporary folder, which is not."""
+def tell_story(*, keep: Path | None = None, quiet: bool = False, audit: bool = False) -> int:
+    """In `keep`, which is left behind, or in a temporary folder, which is not. `audit`: the other story, of the time between
+    cutovers."""
+    from demo import watch
+
+    told = watch.run if audit else run
     try:
         if keep is not None:
-            return run(_fresh(keep), quiet=quiet, kept=True)
+            return told(_fresh(keep), quiet=quiet, kept=True)
         with _passing() as folder:
-            return run(folder, quiet=quiet)
+            return told(folder, quiet=quiet)
     except KeyboardInterrupt:
         tell("fencepost: the demo was interrupted; its servers are stopped")
         return Exit.FAILED
@@ -72,11 +77,8 @@ def run(folder: Path, *, quiet: bool = False, kept: bool = False) -> int:
 
 
 @dataclass(kw_only=True)
-class _Stage:
+class _Stage(Teller):
     """The folder, what is said, and the servers once they run."""
-
-    folder: Path
-    quiet: bool
 
     def build(self, servers: ExitStack) -> dict[str, list[Creation]]:
         """Start the servers and fill them. What has started is stopped when `servers` closes."""
@@ -112,11 +114,6 @@ class _Stage:
 
     # -- what is said -------------------------------------------------------------------------------------------------
 
-    def tell(self, *lines: str) -> None:
-        if not self.quiet:
-            for line in lines:
-                put("\n".join(wrapped(line)))
-
     def show_planted(self, world: Mapping[str, Sequence[Creation]]) -> None:
         head = ["data type", "events in", *(fate.value for fate in _FATES)]
         rows = [
@@ -124,21 +121,10 @@ class _Stage:
         ]
         created = sum(map(len, world.values()))
         self.tell("", f"{counted(created, 'creation')}, and what was planted among them:")
-        if not self.quiet:
-            put("\n".join(table(head, rows)))
-            put("")
-            for fate, words in _FATES.items():
-                put("\n".join(wrapped(words, first=f"  {fate.value:<12}")))
+        self.put(*table(head, rows), "")
+        for fate, words in _FATES.items():
+            self.put(*wrapped(words, first=f"  {fate.value:<12}"))
         self.tell("  and in the middle of the Avro topic, one record that is no Avro at all.")
-
-    def command(self, line: str, wanted: Exit, words: str) -> None:
-        """Run it, and insist on its exit code."""
-        self.tell("", *wrapped(words), "")
-        if not self.quiet:
-            put(paint(f"$ {line}", "bold", on=coloured(sys.stdout)))
-        code = commands.run(line.removeprefix("fencepost "), self.folder, quiet=self.quiet)
-        if code != wanted:
-            raise FencepostError(f"`{line}` ended with exit code {code} where the story wants {int(wanted)} ({wanted.name})")
 
     def show_found(self, lines: Sequence[findings.Line]) -> bool:
         """The comparison, also when quiet: it is the demo's result."""

@@ -114,6 +114,7 @@ AGAIN = flag("--again", "read them again, with the settings as they are now")
 ACCEPT = option(
     "--accept", metavar="REASON", help="accept that what they announced is lost, for this reason; the rows still decide"
 )
+AUDIT = flag("--audit", "tell of the time between cutovers instead: about a minute, in fast motion")
 KEEP = option("--keep", type=Path, metavar="DIR", help="use this folder, and leave everything in it")
 
 
