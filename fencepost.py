@@ -308,11 +308,8 @@ def _quarantine(what: str, desk: Desk, ledger: Ledger, asked: dict[str, Any]) ->
     reading = "again" in asked and any(isinstance(name, int) for name in asked["ids"])
     types = key_types(desk, ledger) if reading else {}
     done = records.resolve(desk.settings, ledger, types, asked["ids"], accept=asked.get("accept"), by=who())
-    return Answer(
-        plain={"settled": list(done.settled), "failed": {str(name): why for name, why in done.failed.items()}},
-        text=lambda: records.settlement_text(done),
-        code=Exit.FAILED if done.failed else Exit.CLEAR,
-    )
+    code = Exit.FAILED if done.failed else Exit.CLEAR
+    return Answer(plain=records.settlement_plain(done), text=lambda: records.settlement_text(done), code=code)
 
 
 # -- what needs no settings -------------------------------------------------------------------------------------------
@@ -333,11 +330,7 @@ COMMANDS = (
     Command(path=("check",), run=check, options=(o.SINCE, o.TYPES, o.REHEARSE)),
     Command(path=("gaps",), run=gaps, options=o.JUDGING),
     Command(path=("cutover",), run=cutover, options=(*o.JUDGING, o.DRY_RUN, o.PLAN, o.MAX_BACKFILL)),
-    Command(
-        path=("sweep",),
-        run=sweep,
-        options=(o.TYPES, o.EVERY_TIME, o.RATE, o.FILL, o.MAX_BACKFILL, o.REPORT, o.WAIT, o.WITHOUT_LOG),
-    ),
+    Command(path=("sweep",), run=sweep, options=o.SWEEPING),
     Command(path=("audit",), run=audit),
     Command(path=("recheck",), run=recheck, options=(o.RUN,)),
     Command(path=("undo",), run=undo, options=(o.RUN,)),

@@ -169,6 +169,10 @@ KINDS = {
 }
 
 
+def settlement_plain(done: Settlement) -> dict[str, object]:
+    return {"settled": list(done.settled), "failed": {str(name): why for name, why in done.failed.items()}}
+
+
 def settlement_text(done: Settlement) -> str:
     lines = [f"{len(done.settled)} settled"] if done.settled else []
     lines += [f"{name if is_hole(name) else f'record {name}'} was not settled: {why}" for name, why in done.failed.items()]

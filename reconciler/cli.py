@@ -172,16 +172,18 @@ def run_audit(desk: Desk, ledger: Ledger, log: EventLog, track: Callable[..., ob
     log.topics(tuple(desk.settings.data_types))
     types = key_types(desk, ledger)
 
-    def swept(stop: Event) -> None:
+    def swept(stop: Event) -> bool:
         try:
             sweep.run(desk.settings, ledger, stop=stop, topics=log.topics, catch_up=log.follow, locate=log.locate, say=Silent())
         except FencepostError as error:  # what is away is there again some day; what is wrong is told each time
             desk.say.waiting(f"for a minute, then tries to sweep again: {error}")
             stop.wait(60)
+            return False
+        return True
 
     def sweeps(stop: Event) -> None:
         every = desk.settings.sweep.every
-        sweep.loop(swept, lambda: sweep.due(ledger, desk.settings, (), every), stop, Silent())
+        sweep.loop(swept, lambda: sweep.due(ledger, desk.settings, (), every), every, stop, Silent())
 
     service = audit.Audit(
         settings=desk.settings,

@@ -101,6 +101,7 @@ EVERY_TIME = option(
 )
 RATE = option("--rate", type=whole(1), metavar="N", help="read at most so many keys a second; without it sweep.rate")
 FILL = flag("--backfill", "also insert what is missing, as a cutover does; without it as sweep.backfill says")
+SWEEPING = (TYPES, EVERY_TIME, RATE, FILL, MAX_BACKFILL, REPORT, WAIT, WITHOUT_LOG)
 UNTIL_END = flag("--until-end", "stop at the ends of the topics as they were at the start")
 REHEARSE = flag("--rehearse", "also run every proof on the live system, once, without a verdict")
 RUN = option("run", metavar="RUN", help="the run's id, its beginning or its end, or latest; `fencepost runs` lists them")
