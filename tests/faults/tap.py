@@ -108,6 +108,7 @@ class Tap:
             server = socket.create_connection((LOOPBACK, self.server), 10)
         except OSError:
             _end(client)
+            client.close()
             return
         server.settimeout(None)
         for end in (client, server):

@@ -131,7 +131,10 @@ def test_an_undo_names_the_rows_that_somebody_touched_and_a_second_one_finds_not
     with closing(Ledger(Dsn(items.target), "fencepost")) as ledger:
         first, second = (undo.run(settings, ledger, run, say=Silent()) for _ in range(2))
     (told,) = first.plain()["data_types"]
-    assert told == {"name": "item", "removed": 7, "touched": 2, "gone": 1, "touched_keys": ["203", "207"]}
+    assert told == {
+        "name": "item", "removed": 7, "touched": 2, "gone": 1, "touched_keys": ["203", "207"],
+        "orphans": {"put_back": 0, "left": 0},
+    }  # fmt: skip
     assert "2 left alone, for somebody touched them since: 203, 207" in first.text()
     assert second.data_types["item"].removed == 0
     assert items.in_registry() == {str(key) for key in (*range(1, 101), 203, 207)}
