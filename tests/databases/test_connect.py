@@ -54,13 +54,14 @@ def test_nothing_is_ever_prepared(database: str) -> None:
     [(timedelta(minutes=10), "10min"), (timedelta(microseconds=5), "1ms"), (timedelta(days=999), "2147483647ms")],
 )
 def test_a_timeout_is_never_rounded_to_none(database: str, value: timedelta, told: str) -> None:
-    try:
-        with connect(Dsn(database), "the source", statement_timeout=value, lock_timeout=value) as connection:
-            assert (shown(connection, "statement_timeout"), shown(connection, "lock_timeout")) == (told, told)
-    except (psycopg.errors.QueryCanceled, UnavailableError) as cancelled:
-        # On a busy machine a millisecond is over before the answer: rounded to none it could not have been.
-        if value >= timedelta(milliseconds=1) or "statement timeout" not in str(cancelled):
-            raise
+    for attempts_left in reversed(range(50)):
+        try:
+            with connect(Dsn(database), "the source", statement_timeout=value, lock_timeout=value) as connection:
+                assert (shown(connection, "statement_timeout"), shown(connection, "lock_timeout")) == (told, told)
+            return
+        except (psycopg.errors.QueryCanceled, UnavailableError):  # a busy machine needs longer than 1 ms to answer: ask again
+            if not attempts_left:
+                raise
 
 
 def test_a_read_only_connection_refuses_writes(database: str) -> None:
