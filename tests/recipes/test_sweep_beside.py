@@ -258,7 +258,7 @@ def ranges(world: World) -> int:
 
 
 def test_a_cutover_goes_first_and_the_sweep_gives_way_between_two_batches(items: World) -> None:
-    items.extra = {"backfill": {"batch": 1, "rate": 2}}
+    items.extra = {"backfill": {"batch": 1, "rate": 1}}
     items.rows(range(201, 241))
     with Beside(items, backfill=True) as beside:
         wait_until(lambda: "201" in items.in_registry(), "the sweep inserts", within_s=60)
@@ -271,7 +271,9 @@ def test_a_cutover_goes_first_and_the_sweep_gives_way_between_two_batches(items:
     assert any("gave way in the middle" in note for note in outcome.report.notes)
     assert report.data_types[0].backfilled + told.backfilled == 40
     assert told.backfilled < 40
-    assert (told.gaps.count, told.remaining) == (40, 0)
+    # The sweep looks again as soon as it gave way; how much the cutover has inserted by then is between the two.
+    assert told.gaps.count == 40
+    assert 0 <= told.remaining <= 40 - told.backfilled
     assert {str(key) for key in range(201, 241)} <= items.in_registry()
 
 
