@@ -213,15 +213,15 @@ def test_sigterm_ends_a_judging_command_with_1_and_a_tracker_with_0() -> None:
         "fencepost._run = wait\nfencepost.main(sys.argv[1:])"
     )
     for command, wanted in (("gaps", 1), ("track", 0)):
-        child = subprocess.Popen(
+        with subprocess.Popen(
             [sys.executable, "-c", code, command],
             cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        assert child.stdout is not None
-        assert child.stdout.readline() == "ready\n"
-        child.send_signal(signal.SIGTERM)
-        _, err = child.communicate(timeout=30)
-        assert (child.returncode, "Traceback" in err) == (wanted, False)
+        ) as child:  # fmt: skip
+            assert child.stdout is not None
+            first = child.stdout.readline()
+            child.send_signal(signal.SIGTERM)
+            _, err = child.communicate(timeout=60)
+        assert (first, child.returncode, err if "Traceback" in err else "") == ("ready\n", wanted, ""), err
 
 
 def test_a_latin_locale_prints_utf8_json(tmp_path: Path) -> None:
