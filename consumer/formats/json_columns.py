@@ -36,16 +36,13 @@ _MAX_WORDS = 64
 _GUESSES, _MAX_GUESS = 3, 128
 
 
-class Fitting:
-    """The records of a chunk that fit a template, and their values."""
+class Fits:
+    """Which records of a chunk fit a template, and their values."""
 
-    def __init__(self, template: Template, data: bytes, start: Int64s, end: Int64s) -> None:
-        """`start` is behind the template's head, which the caller has compared."""
-        self.cursors = Cursors(data, end)
-        self.template = template
+    def __init__(self, template: Template, cursors: Cursors) -> None:
+        self.template, self.cursors = template, cursors
         self.misfit: Mask | None = None
-        self._kinds: dict[Path, Node] = {}
-        self._walk(start, end)
+        self.kinds: dict[Path, Node] = {}
 
     def leaves(self, which: Rows | None) -> TemplateLeaves:
         """The values of some of the records (None: all)."""
@@ -53,8 +50,21 @@ class Fitting:
             cut = Cursors(self.cursors.data, self.cursors.end[which])
             for path, leaf in self.cursors.leaves.items():
                 cut.leaves[path] = Leaf(leaf.tag, leaf.value[which], leaf.length[which])
-            return TemplateLeaves(cut, self._kinds, self.template.constants)
-        return TemplateLeaves(self.cursors, self._kinds, self.template.constants)
+            return TemplateLeaves(cut, self.kinds, self.template.constants)
+        return TemplateLeaves(self.cursors, self.kinds, self.template.constants)
+
+    def refuse(self, where: Mask) -> None:
+        if where.any():
+            self.misfit = where if self.misfit is None else self.misfit | where
+
+
+class Fitting(Fits):
+    """Records of any lengths, walked through value by value."""
+
+    def __init__(self, template: Template, data: bytes, start: Int64s, end: Int64s) -> None:
+        """`start` is behind the template's head, which the caller has compared."""
+        super().__init__(template, Cursors(data, end))
+        self._walk(start, end)
 
     def _walk(self, pos: Int64s, end: Int64s) -> None:
         for number, (fixed, kind, path) in enumerate(self.template.steps):
@@ -62,20 +72,16 @@ class Fitting:
             if kind is Kind.TEXT:
                 after = self._text(pos)
                 if path is not None:
-                    self._kinds[path] = _STRING
+                    self.kinds[path] = STRING
                     self.cursors.keep(path, TEXT, pos, None, after - pos)
             else:
                 value, after = self._digits(pos, wanted=path is not None, whole=kind is Kind.WHOLE)
                 if path is not None:
-                    self._kinds[path] = _LONG
+                    self.kinds[path] = LONG
                     self.cursors.keep(path, INT, value, None)
             pos = after
         pos = self._fixed(pos, self.template.tail) if self.template.steps else pos + len(self.template.tail)
-        self._refuse(pos != end)
-
-    def _refuse(self, where: Mask) -> None:
-        if where.any():
-            self.misfit = where if self.misfit is None else self.misfit | where
+        self.refuse(pos != end)
 
     def _fixed(self, pos: Int64s, fixed: bytes) -> Int64s:
         """Hold the bytes at each cursor against the template's."""
@@ -83,7 +89,7 @@ class Fitting:
             return pos
         different = differ(self.cursors.data, pos, fixed)
         if different is not None:
-            self._refuse(different)
+            self.refuse(different)
         return pos + len(fixed)
 
     def _text(self, pos: Int64s) -> Int64s:
@@ -127,7 +133,7 @@ class Fitting:
                 return after
         long = np.zeros(len(start), np.bool_)
         long[open_ if rows is None else rows[open_]] = True
-        self._refuse(long)
+        self.refuse(long)
         return after
 
     def _digits(self, pos: Int64s, *, wanted: bool, whole: bool) -> tuple[Int64s, Int64s]:
@@ -152,7 +158,7 @@ class Fitting:
                 if wanted:
                     value[more] = value[more] * _POWERS.take(count) + low
         wrong |= after - pos > 18
-        self._refuse(wrong)
+        self.refuse(wrong)
         return value, after
 
 
@@ -171,10 +177,10 @@ def _not_quoted_at(data: bytes, pos: Int64s, size: int) -> Mask | None:
     masks[-1], wanted[-1] = int(_HIGH) & (2 * end - 1), end
     marks &= masks
     different = marks != wanted
-    return _rows(different)
+    return rows_with(different)
 
 
-def _rows(different: npt.NDArray[np.bool_]) -> Mask | None:
+def rows_with(different: npt.NDArray[np.bool_] | Words) -> Mask | None:
     """The rows of a matrix that hold a truth; None: none. Faster than `any(axis=1)` where they are few, or all."""
     count, width = different.shape
     places = np.flatnonzero(different.reshape(-1))
@@ -194,10 +200,10 @@ def differ(data: bytes, pos: Int64s, fixed: bytes) -> Mask | None:
     if size < whole:
         found[:, -1] &= _U((1 << 8 * (size - whole + 8)) - 1)
     different = found != np.frombuffer(fixed.ljust(whole, b"\0"), np.uint64)
-    return _rows(different)
+    return rows_with(different)
 
 
-_STRING, _LONG = Node("string"), Node("long")
+STRING, LONG = Node("string"), Node("long")
 #: Ones below a mark's bit -> bytes before the mark's.
 _BEFORE = np.arange(65) >> 3
 
@@ -216,7 +222,11 @@ def _eight(signs: Words, *, wanted: bool) -> tuple[Int64s, Int64s]:
     if not wanted:
         return count, count
     shift = ((8 - count) << 3).astype(np.uint64)
-    value = np.where(count > 0, signs << np.minimum(shift, _U(63)), _U(0))
+    return count, folded(np.where(count > 0, signs << np.minimum(shift, _U(63)), _U(0)))
+
+
+def folded(value: Words) -> Int64s:
+    """The numbers whose digits are the bytes of words, the first one lowest."""
     value = value * _U(10) + (value >> _U(8))
     upper = (value >> _U(16)) & _U(0x000000FF000000FF)
     value &= _U(0x000000FF000000FF)
@@ -224,7 +234,7 @@ def _eight(signs: Words, *, wanted: bool) -> tuple[Int64s, Int64s]:
     upper *= _U(0x0000271000000001)
     value += upper
     value >>= _U(32)
-    return count, value.view(np.int64)
+    return value.view(np.int64)
 
 
 class TemplateLeaves(AvroLeaves):

@@ -9,8 +9,9 @@ import numpy as np
 
 from consumer.formats.columns import Mask, Rows
 from consumer.formats.gathering import Chunk
-from consumer.formats.json_columns import Fitting, TemplateLeaves, differ
-from consumer.formats.json_template import MAX_FORM, Template, Unfit, form, learn
+from consumer.formats.json_columns import Fits, Fitting, TemplateLeaves, differ
+from consumer.formats.json_layout import Layouts
+from consumer.formats.json_template import MAX_FORM, Unfit, form, learn
 from consumer.formats.paths import Path
 from consumer.formats.plan import Plan
 from schemas.errors import BadRecord
@@ -36,7 +37,7 @@ class Forms:
         self._look = look
         self._values = {p for plan in plans for p in (*plan.created, *plan.deleted, *(c.path for c in plan.clocks))}
         self._codes = {path for plan in plans for path in plan.paths} - self._values
-        self._templates: list[Template] = []
+        self._templates: list[Layouts] = []
         self._lessons = MAX_LESSONS
 
     def fit(self, chunk: Chunk, take: Take) -> Rows:
@@ -47,10 +48,10 @@ class Forms:
         if odd is None:
             return np.arange(len(end))
         left = np.flatnonzero(~odd) if odd.any() else np.arange(len(end))
-        for template in list(self._templates):
+        for known in list(self._templates):
             if not len(left):
                 break
-            left = self._try(template, chunk, start, end, left, take)
+            left = self._try(known, chunk, start, end, left, take)
         if not len(left):
             self._lessons = min(self._lessons + 1, MAX_LESSONS)
         while len(left) >= MIN_MISFITS and self._lessons > 0:
@@ -64,7 +65,8 @@ class Forms:
             left = after
         return np.sort(np.concatenate([left, np.flatnonzero(odd)]))
 
-    def _try(self, template: Template, chunk: Chunk, start: Int64s, end: Int64s, left: Rows, take: Take) -> Rows:
+    def _try(self, layouts: Layouts, chunk: Chunk, start: Int64s, end: Int64s, left: Rows, take: Take) -> Rows:
+        template = layouts.template
         head = template.steps[0][0] if template.steps else template.tail
         likely = np.ones(len(left), np.bool_)
         other = differ(chunk.joined, start[left], head)
@@ -73,19 +75,18 @@ class Forms:
         tried = left[likely]
         if not len(tried):
             return left
-        every = len(tried) == len(end)
-        fitting = Fitting(template, chunk.joined, start if every else start[tried], end if every else end[tried])
-        if fitting.misfit is None:
-            take(fitting.leaves(None), tried)
-            return left[~likely]
-        good = np.flatnonzero(~fitting.misfit)
-        if len(good):
-            take(fitting.leaves(good), tried[good])
-            likely[likely] = ~fitting.misfit
-            return left[~likely]
-        return left
+        open_ = np.ones(len(tried), np.bool_)
+        for which, fits in layouts.fit(chunk.joined, start[tried], end[tried]):
+            good = _hand_over(fits, tried[which], take)
+            open_[which if good is None else which[good]] = False
+        rest = np.flatnonzero(open_)
+        if len(rest):
+            walked = tried[rest]
+            good = _hand_over(Fitting(template, chunk.joined, start[walked], end[walked]), walked, take)
+            open_[rest if good is None else rest[good]] = False
+        return np.sort(np.concatenate([left[~likely], tried[open_]]))
 
-    def _learn(self, chunk: Chunk, left: Rows) -> Template | None:
+    def _learn(self, chunk: Chunk, left: Rows) -> Layouts | None:
         """A template for the first misfit, from it and others of its form; a known one of that form is widened."""
         first = chunk.values[int(left[0])]
         try:
@@ -93,20 +94,32 @@ class Forms:
             if seen is None or len(first) > MAX_FORM:
                 return None
             shape = form(first)
-            known = next((t for t in self._templates if form(t.examples[0]) == shape), None)
-            examples = [first, *(known.examples if known else ())]
+            known = next((t for t in self._templates if form(t.template.examples[0]) == shape), None)
+            examples = [first, *(known.template.examples if known else ())]
             examples += [v for v in self._sample(chunk, left) if _has_form(v, shape)]
             template = learn(examples[: 2 * EXAMPLES], *seen, self._codes, self._values)
         except (Unfit, BadRecord, UnicodeError):
             return None
         if known is not None:
             self._templates.remove(known)
-        self._templates = [*self._templates[: MAX_TEMPLATES - 1], template]
-        return template
+        fresh = Layouts(template)
+        self._templates = [*self._templates[: MAX_TEMPLATES - 1], fresh]
+        return fresh
 
     def _sample(self, chunk: Chunk, left: Rows) -> list[bytes]:
         rows = left[np.linspace(0, len(left) - 1, min(EXAMPLES, len(left))).astype(np.int64)]
         return [chunk.values[row] for row in rows.tolist()]
+
+
+def _hand_over(fits: Fits, rows: Rows, take: Take) -> Rows | None:
+    """Which of the rows fitted and were handed over; None: all."""
+    if fits.misfit is None:
+        take(fits.leaves(None), rows)
+        return None
+    good = np.flatnonzero(~fits.misfit)
+    if len(good):
+        take(fits.leaves(good), rows[good])
+    return good
 
 
 def _has_form(value: bytes, shape: tuple[bytes, ...]) -> bool:

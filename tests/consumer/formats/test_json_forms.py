@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from consumer.formats import json_layout
 from consumer.formats.json import JsonDecoder
 from consumer.formats.json_template import Unfit, form, learn
 from tests.consumer.formats.making import EVENT, batch, change, data_type, decoder, keys, reasons, route, told
@@ -22,6 +24,14 @@ SETTINGS = settings(
 )
 PLAIN = route(data_type("json", event=EVENT | {"key": "payload.id"}, match={"kind": "job"}))
 CHANGES = route(data_type("debezium-json"))
+
+
+@pytest.fixture(autouse=True, scope="module", params=["walked", "by layout"])
+def alike(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Everything is held once without layouts, and once with layouts for as few as two records of one length."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_layout, "MIN_ALIKE", 10**6 if request.param == "walked" else 2)
+        yield
 
 
 def reader(one: Any, how: str = "forms") -> JsonDecoder:

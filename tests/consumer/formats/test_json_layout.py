@@ -1,0 +1,86 @@
+"""Records of one length are read by their places, and a byte that is out of place is never read over."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from consumer.formats import json_forms, json_layout
+from consumer.formats.json import JsonDecoder
+from consumer.formats.json_template import learn
+from tests.consumer.formats.making import batch, change, decoder, keys
+from tests.consumer.formats.test_json_forms import CHANGES, PLAIN, agree, event, lines
+
+ENOUGH = json_layout.MIN_ALIKE * 2
+
+
+def same_length(what: str, count: int = ENOUGH) -> list[bytes]:
+    if what == "plain":
+        # In ASCII: a chunk with one broken character is parsed whole.
+        values = lines([event(7_000_000 + n, 3 * (10 + n % 5), who=f"abc{n % 7}") for n in range(count)])
+        return [value.replace("é".encode(), b"me") for value in values]
+    return lines([change("c", after=7_000_000 + n) for n in range(count)], separators=(",", ":"))
+
+
+def reader(what: str) -> JsonDecoder:
+    made = decoder(PLAIN if what == "plain" else CHANGES)
+    assert isinstance(made, JsonDecoder)
+    return made
+
+
+def walks(*_: Any) -> None:
+    raise AssertionError("a record was walked through")
+
+
+@pytest.mark.parametrize("what", ["plain", "change"])
+def test_records_of_one_length_are_not_walked_through(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = same_length(what)
+    assert len({len(value) for value in values}) == 1
+    monkeypatch.setattr(json_forms, "Fitting", walks)
+    assert [key for _, key in keys(reader(what).decode(batch(values)))] == list(range(7_000_000, 7_000_000 + ENOUGH))
+
+
+@pytest.mark.parametrize("other", list(b'09"a}, -\\\x00\xe9:'))
+@pytest.mark.parametrize("what", ["plain", "change"])
+def test_every_byte_of_a_record_is_held_against_the_layout(what: str, other: int) -> None:
+    good = same_length(what)
+    odd = [bytes([*value[:at], other, *value[at + 1 :]]) for at, value in enumerate(good * 2) if at < len(good[0])]
+    assert len(odd) == len(good[0])
+    mixed = [value for pair in zip(good * 2, odd, strict=False) for value in pair]
+    agree(PLAIN if what == "plain" else CHANGES, good + mixed, learnt=good)
+
+
+def test_lengths_that_alternate_keep_a_layout_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = [
+        v
+        for n in range(ENOUGH)
+        for v in lines([{"kind": "job", "event": "created", "at": 1, "payload": {"id": 10**w + n}} for w in (5, 9, 17)])
+    ]
+    monkeypatch.setattr(json_forms, "Fitting", walks)
+    found = [key for _, key in keys(reader("plain").decode(batch(values)))]
+    assert sorted(found) == sorted(10**w + n for n in range(ENOUGH) for w in (5, 9, 17))
+
+
+def test_the_same_length_by_other_places_is_not_mistaken() -> None:
+    one = [{"kind": "job", "event": "created", "at": 10 + n % 3, "n": 5, "payload": {"id": 1000 + n}} for n in range(ENOUGH)]
+    two = [{"kind": "job", "event": "created", "at": 1 + n % 3, "n": 55, "payload": {"id": 1000 + n}} for n in range(ENOUGH)]
+    agree(PLAIN, lines([record for pair in zip(one, two, strict=True) for record in pair]))
+
+
+@pytest.mark.parametrize("digits", range(1, 20))
+def test_a_number_of_any_length_has_its_value(digits: int) -> None:
+    values = [b'{"a":%d,"b":"x"}' % (10 ** (digits - 1) + n % 9) for n in range(8)]
+    template = learn(values, json.loads(values[0]), (), [], [("a",)])
+    found = json_layout.layout(template, values[3])
+    if digits > json_layout.MAX_DIGITS:
+        assert found is None
+        return
+    assert found is not None
+    joined = b"".join(values) + b"\0" * 64
+    end = np.cumsum([len(value) for value in values])
+    fits = json_layout.Uniform(found, joined, end - len(values[0]), end)
+    assert fits.misfit is None
+    assert fits.cursors.leaves[("a",)].value.tolist() == [json.loads(value)["a"] for value in values]
