@@ -20,7 +20,6 @@ from terminal.errors import report_failure
 from terminal.output import prepare_streams
 
 if TYPE_CHECKING:
-    from consumer.streams.contract import EventStream
     from databases.ledger import Ledger
     from schemas.keys import Key, KeySet, KeyType
     from schemas.log_state import Located, LogState
@@ -58,7 +57,8 @@ def check(desk: Desk, ledger: Ledger, **asked: Any) -> Answer:
     """
     from reconciler.cli import run_check
 
-    return run_check(desk, asked, _EventLog(desk, ledger).ends)
+    with closing(_EventLog(desk, ledger)) as log:
+        return run_check(desk, asked, log.ends)
 
 
 def track(desk: Desk, ledger: Ledger, *, until_end: bool = False) -> Answer:
@@ -71,10 +71,10 @@ def track(desk: Desk, ledger: Ledger, *, until_end: bool = False) -> Answer:
     from reconciler.cli import key_types
     from terminal.desk import Answer
 
-    log = _EventLog(desk, ledger)
-    log.topics(tuple(desk.settings.data_types))
-    if until_end and log.away is not None:
-        raise log.away
+    with closing(_EventLog(desk, ledger)) as log:
+        log.topics(tuple(desk.settings.data_types))
+        if until_end and log.away is not None:
+            raise log.away
     done = run_track(desk.settings, ledger, key_types(desk, ledger), until_end=until_end, output=desk.say)
     return Answer(plain=done.json(), text=done.text, code=Exit.CLEAR if done.drained or done.stopped else Exit.FAILED)
 
@@ -87,7 +87,8 @@ def gaps(desk: Desk, ledger: Ledger, **asked: Any) -> Answer:
     """
     from reconciler.cli import run_gaps
 
-    return run_gaps(desk, ledger, asked, _EventLog(desk, ledger))
+    with closing(_EventLog(desk, ledger)) as log:
+        return run_gaps(desk, ledger, asked, log)
 
 
 def cutover(desk: Desk, ledger: Ledger, **asked: Any) -> Answer:
@@ -98,7 +99,8 @@ def cutover(desk: Desk, ledger: Ledger, **asked: Any) -> Answer:
     """
     from reconciler.cli import run_cutover
 
-    return run_cutover(desk, ledger, asked, _EventLog(desk, ledger))
+    with closing(_EventLog(desk, ledger)) as log:
+        return run_cutover(desk, ledger, asked, log)
 
 
 def sweep(desk: Desk, ledger: Ledger, **asked: Any) -> Answer:
@@ -110,7 +112,8 @@ def sweep(desk: Desk, ledger: Ledger, **asked: Any) -> Answer:
     """
     from reconciler.cli import run_sweep
 
-    return run_sweep(desk, ledger, asked, _EventLog(desk, ledger))
+    with closing(_EventLog(desk, ledger)) as log:
+        return run_sweep(desk, ledger, asked, log)
 
 
 def audit(desk: Desk, ledger: Ledger) -> Answer:
@@ -123,8 +126,8 @@ def audit(desk: Desk, ledger: Ledger) -> Answer:
     from consumer.cli import stopping, tracking
     from reconciler.cli import run_audit
 
-    with stopping() as stop:
-        return run_audit(desk, ledger, _EventLog(desk, ledger), tracking(desk.settings, ledger), stop)
+    with stopping() as stop, closing(_EventLog(desk, ledger)) as log:
+        return run_audit(desk, ledger, log, tracking(desk.settings, ledger), stop)
 
 
 def recheck(desk: Desk, ledger: Ledger, *, run: str) -> Answer:
@@ -154,7 +157,8 @@ def status(desk: Desk, ledger: Ledger) -> Answer:
     """
     from reconciler.cli import run_status
 
-    return run_status(desk, ledger, _EventLog(desk, ledger).ends)
+    with closing(_EventLog(desk, ledger)) as log:
+        return run_status(desk, ledger, log.ends)
 
 
 def runs(desk: Desk, ledger: Ledger, *, limit: int = 20) -> Answer:
@@ -226,16 +230,20 @@ def ddl(desk: Desk, ledger: Ledger) -> Answer:  # noqa: ARG001 - every command i
 
 
 class _EventLog:
-    """What recipes may ask of the event log. Handed in, so that the reconciler never imports the consumer."""
+    """What recipes may ask of the event log, over one connection. So the reconciler never imports the consumer. Close it."""
 
     def __init__(self, desk: Desk, ledger: Ledger) -> None:
+        from consumer.session import Streams
+
         self.desk, self.settings, self.ledger = desk, desk.settings, ledger
+        self.streams = Streams(desk.settings)
         self.away: UnavailableError | None = None  #: once it did not answer, a run waits for it no second time
+        self.close = self.streams.close
 
     def topics(self, names: Sequence[str]) -> None:
         from consumer.routes import topics_of
 
-        with self._stream() as stream:
+        with closing(self.streams(())) as stream:
             try:
                 stream.shape(topics_of(self.settings, names))
             except UnavailableError as error:
@@ -243,39 +251,34 @@ class _EventLog:
 
     def follow(self, key_types: Mapping[str, KeyType], *, deadline_s: float) -> LogState:
         """For a service with a tracker of its own: that is followed, and a log that was away is asked again."""
-        from consumer.catch_up import catch_up
-
-        types, names = self._sharing(key_types), tuple(key_types)
-        return catch_up(self.settings, self.ledger, types, names=names, deadline_s=deadline_s, patient=True)
+        return self._caught_up(key_types, deadline_s=deadline_s, patient=True)
 
     def catch_up(self, key_types: Mapping[str, KeyType], *, deadline_s: float) -> LogState:
-        from consumer.catch_up import catch_up
-
         if self.away is not None:
             raise self.away
-        types, names = self._sharing(key_types), tuple(key_types)
         try:
-            return catch_up(self.settings, self.ledger, types, names=names, deadline_s=deadline_s, say=self.desk.say)
+            return self._caught_up(key_types, deadline_s=deadline_s, say=self.desk.say)
         except UnavailableError as error:
             self.away = error
             raise
 
+    def _caught_up(self, key_types: Mapping[str, KeyType], **how: Any) -> LogState:
+        from consumer.catch_up import catch_up
+
+        types, names = self._sharing(key_types), tuple(key_types)
+        return catch_up(self.settings, self.ledger, types, names=names, streams=self.streams, **how)
+
     def locate(self, name: str, key_type: KeyType, keys: KeySet) -> Mapping[Key, Located]:
         from consumer.locate import locate
 
-        return locate(self.settings, self.ledger, self._sharing({name: key_type}), name, keys)
+        return locate(self.settings, self.ledger, self._sharing({name: key_type}), name, keys, streams=self.streams)
 
     def ends(self) -> Mapping[tuple[str, int], int]:
         from consumer.routes import topics_of
 
-        with self._stream() as stream:
+        with closing(self.streams(())) as stream:
             places = stream.shape(topics_of(self.settings)).places()
             return {place: span.high for place, span in stream.spans(places).items()}
-
-    def _stream(self) -> closing[EventStream]:
-        from consumer.session import kafka
-
-        return closing(kafka(self.settings)(()))
 
     def _sharing(self, key_types: Mapping[str, KeyType]) -> Mapping[str, KeyType]:
         """A topic is read for all data types that share it, whichever were asked for."""

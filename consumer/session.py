@@ -135,3 +135,19 @@ def kafka(settings: Settings) -> StreamFactory:
     from consumer.streams.kafka import KafkaStream  # late: commands that need no broker start faster
 
     return lambda timestamps: KafkaStream(settings.event_log.kafka, timestamps)
+
+
+class Streams:
+    """As `kafka`, for the streams of one command: they ask over one connection. Close it."""
+
+    def __init__(self, settings: Settings) -> None:
+        from consumer.streams.kafka import Questions
+
+        self._settings = settings.event_log.kafka
+        self._questions = Questions(self._settings)
+        self.close = self._questions.close
+
+    def __call__(self, timestamps: Collection[str]) -> EventStream:
+        from consumer.streams.kafka import KafkaStream
+
+        return KafkaStream(self._settings, timestamps, self._questions)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import pairwise
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,8 @@ TOPIC_IDS_WITHIN_S = 1.5
 #: How the cluster id of librdkafka's mock cluster begins (the demo's broker): it never answers a question for topic ids.
 MOCK_CLUSTER = "mockCluster"
 DOWN_FOR_S = 8.0
+#: A client is used again only so soon; longer than any question may take.
+IDLE_S = 60.0
 
 _REFUSALS = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
@@ -49,13 +52,47 @@ _REFUSALS = {
 _GONE = {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._LOG_TRUNCATION}
 
 
-class KafkaStream:
-    """One consumer and, for questions, one admin client; each opened when first needed."""
+class Questions:
+    """An admin client, opened when first needed. Streams may share one: to connect is most of what a question costs.
 
-    def __init__(self, settings: KafkaSettings, timestamps: Collection[str] = ()) -> None:
+    No answer is kept: every question goes to the broker.
+    """
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+        self._client: AdminClient | None = None
+        self._used_at = 0.0
+        self._lock = Lock()
+        self.words = ""  #: what librdkafka last complained about
+
+    def client(self) -> AdminClient:
+        with self._lock:  # a service asks from more than one thread
+            now = time.monotonic()
+            # What lies between may have forgotten a connection that was silent for long, without a word to either end.
+            if self._client is None or now - self._used_at > IDLE_S:
+                values: dict[str, Any] = admin_values(self._settings)
+                self._client = AdminClient(values | {"error_cb": self._complained}, logger=_librdkafka)
+                self.words = ""
+            self._used_at, client = now, self._client
+        client.poll(0)  # serves its log and error queues
+        return client
+
+    def close(self) -> None:
+        """Let go of the client; the next question opens another."""
+        with self._lock:
+            self._client = None
+
+    def _complained(self, error: Any) -> None:
+        self.words = _complaint(error, self.words)
+
+
+class KafkaStream:
+    """One consumer, opened when first needed. `questions`: those of others, to be shared with them."""
+
+    def __init__(self, settings: KafkaSettings, timestamps: Collection[str] = (), questions: Questions | None = None) -> None:
         self._settings, self._timestamps = settings, frozenset(timestamps)
         refuse_cooperation(settings)
-        self._admin_client: AdminClient | None = None
+        self._questions, self._shared = questions or Questions(settings), questions is not None
         self._consumer_client: Consumer | None = None
         self._partitions = 16
         self._topics: set[str] = set()
@@ -265,7 +302,9 @@ class KafkaStream:
             log.debug("offsets not committed", extra={"event": "commit_failed", "why": str(error)})
 
     def close(self) -> None:
-        consumer, self._consumer_client, self._admin_client = self._consumer_client, None, None
+        consumer, self._consumer_client = self._consumer_client, None
+        if not self._shared:
+            self._questions.close()
         if consumer is not None:
             consumer.close()
             if self._failure is not None:
@@ -276,12 +315,8 @@ class KafkaStream:
 
     @property
     def _admin(self) -> AdminClient:
-        if self._admin_client is None:
-            values: dict[str, Any] = admin_values(self._settings)
-            with self._renamed("open a client"):
-                self._admin_client = AdminClient(values | {"error_cb": self._complained}, logger=_librdkafka)
-        self._admin_client.poll(0)  # serves its log and error queues
-        return self._admin_client
+        with self._renamed("open a client"):
+            return self._questions.client()
 
     @property
     def _consumer(self) -> Consumer:
@@ -293,9 +328,7 @@ class KafkaStream:
 
     def _complained(self, error: Any) -> None:
         """librdkafka's error callback: it recovers by itself from all but what `read` raises."""
-        if error.code() != KafkaError._ALL_BROKERS_DOWN or not self._words:
-            self._words = error.str()
-        log.info("the broker client complains", extra={"event": "kafka_error", "why": error.str()})
+        self._words = _complaint(error, self._words)
         if error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION) and self._down_since is None:
             self._down_since = time.monotonic()
 
@@ -320,7 +353,8 @@ class KafkaStream:
                     f"event_log.kafka cannot be used: {cause.str()}", hint="librdkafka's CONFIGURATION.md lists its settings"
                 ) from None
             words = cause.str() if isinstance(cause, KafkaError) else str(cause)
-            more = f" ({self._words})" if self._words and self._words not in words else ""
+            complaint = self._words or self._questions.words
+            more = f" ({complaint})" if complaint and complaint not in words else ""
             raise UnavailableError(
                 f"cannot {what}: the event log at {self._settings.servers} does not answer: {words}{more}",
                 hint="is 'bootstrap.servers' right, the broker up, and SASL or TLS as it wants?",
@@ -338,6 +372,12 @@ def _uncollected() -> Iterator[None]:
         yield
     finally:
         gc.enable()
+
+
+def _complaint(error: Any, before: str) -> str:
+    """What to remember of librdkafka's complaints: that all brokers are down tells less than why the last one is."""
+    log.info("the broker client complains", extra={"event": "kafka_error", "why": error.str()})
+    return before if error.code() == KafkaError._ALL_BROKERS_DOWN and before else str(error.str())
 
 
 _specs: Any = OffsetSpec

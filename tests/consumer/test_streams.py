@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import NewPartitions
 
 from consumer.streams.contract import EventStream, Place
-from consumer.streams.kafka import KafkaStream
+from consumer.streams.kafka import KafkaStream, Questions
 from consumer.streams.memory import MemoryLog
 from schemas.errors import SettingsError, UnavailableError
 from schemas.events import RawBatch
@@ -308,6 +309,41 @@ def test_an_error_in_a_callback_comes_out_of_read_or_close(broker: Any) -> None:
     grants(stream, 1)
     with pytest.raises(ZeroDivisionError):
         stream.close()
+
+
+@pytest.mark.parts
+def test_streams_that_share_their_questions_are_told_what_is_true_now(kafka_broker: KafkaBroker) -> None:
+    kafka_broker.create(1)
+    values = {"bootstrap.servers": kafka_broker.kafka.bootstrap, "group.id": kafka_broker.topic}
+    settings, topic = KafkaSettings.model_validate(values), kafka_broker.topic
+    with closing(Questions(settings)) as questions:
+        first, second = (KafkaStream(settings, (), questions) for _ in range(2))
+        before = first.shape([topic])
+        assert second.spans(before.places())[topic, 0].high == 0
+        kafka_broker.append(b"a", b"b")
+        client = questions.client()
+        first.close()
+        assert second.spans(before.places())[topic, 0].high == 2
+        kafka_broker.grow(2)
+        wait_until(lambda: second.shape([topic]).partitions[topic] == 2, "the new partition")
+        assert questions.client() is client  # closing one stream took nothing from the other
+        kafka_broker.delete()
+        kafka_broker.create(1)
+        assert second.shape([topic]).topic_ids[topic] not in (None, before.topic_ids[topic])
+
+
+@pytest.mark.parts
+def test_a_client_that_was_idle_for_long_is_not_used_again(kafka_broker: KafkaBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    kafka_broker.create(1)
+    values = {"bootstrap.servers": kafka_broker.kafka.bootstrap, "group.id": kafka_broker.topic}
+    settings = KafkaSettings.model_validate(values)
+    with closing(Questions(settings)) as questions:
+        stream = KafkaStream(settings, (), questions)
+        stream.shape([kafka_broker.topic])
+        idle = questions.client()
+        monkeypatch.setattr("consumer.streams.kafka.IDLE_S", -1.0)
+        assert questions.client() is not idle
+        assert stream.shape([kafka_broker.topic]).partitions == {kafka_broker.topic: 1}
 
 
 @pytest.mark.parts
