@@ -114,6 +114,7 @@ def begin(
     say.phase("looking the tables up")
     with resolve(settings, names, ledger if ledger.exists() else None) as scene:
         since.start(scene.now())  # a window that lies ahead is refused before anything is recorded
+        scene.ahead()
         if topics is not None and not without_log:
             topics([s.name for s in scene.subjects])
         ledger.upgrade()

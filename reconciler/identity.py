@@ -50,15 +50,15 @@ def identify(connection: psycopg.Connection[Any], side: str) -> Identity:
         row = connection.execute(
             "SELECT s.system_identifier::text, c.timeline_id, d.oid::bigint, d.datname,"
             " CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END::text,"
-            " pg_snapshot_xmax(pg_current_snapshot())::text::bigint, pg_is_in_recovery()"
+            " pg_snapshot_xmax(pg_current_snapshot())::text::bigint,"
+            # The checkpoint's timeline lags behind a promotion; the name of the current WAL file does not.
+            " CASE WHEN NOT pg_is_in_recovery() THEN pg_walfile_name(pg_current_wal_lsn()) END"
             " FROM pg_control_system() s, pg_control_checkpoint() c, pg_database d WHERE d.datname = current_database()"
         ).fetchone()
         assert row
-        system, timeline, oid, database, lsn, xid, in_recovery = row
-        if not in_recovery:
-            # The checkpoint's timeline lags behind a promotion; the name of the current WAL file does not.
-            current = connection.execute("SELECT pg_walfile_name(pg_current_wal_lsn())").fetchone()
-            timeline = int(current[0][:8], 16) if current else timeline
+        system, timeline, oid, database, lsn, xid, current = row
+        if current:
+            timeline = int(current[:8], 16)
     return Identity(
         side=side,
         system=system,

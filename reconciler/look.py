@@ -64,6 +64,7 @@ def both(scene: Scene, shown: Shown | None) -> Iterator[tuple[Snapshot, Snapshot
             slices=slices,
             statement_timeout=s.statement_timeout,
             lock_timeout=s.lock_timeout,
+            kept=scene.kept,
         ) as source,
         snapshot(
             scene.settings.registry.dsn,
@@ -72,6 +73,7 @@ def both(scene: Scene, shown: Shown | None) -> Iterator[tuple[Snapshot, Snapshot
             slices=slices,
             statement_timeout=s.statement_timeout,
             lock_timeout=s.lock_timeout,
+            kept=scene.kept,
         ) as registry,
     ):
         if shown is not None:
@@ -264,14 +266,12 @@ def again(scene: Scene, shown: Shown, looked: Look, readers: Mapping[str, Announ
     say.phase("looking at the candidates again")
     out = {}
     with both(scene, shown) as (source, registry):
-        # No transaction ended on either side: the second snapshots hold what the first held, to the last row.
-        unchanged = looked.sees == (source.sees, registry.sees) and None not in looked.sees
+        # No transaction ended on either side: the second snapshots hold what the first held, to the last row, and the
+        # catalogs too.
+        if looked.sees == (source.sees, registry.sees) and None not in looked.sees:
+            return {name: _as_before(sight) for name, sight in looked.sights.items()}
         for subject in subjects_in(scene, shown, source, registry):
             sight = looked.sights[subject.name]
-            if unchanged:
-                found = sight.candidates
-                out[subject.name] = Second(missing=found.missing, unaccepted=sight.unaccepted, stale=found.stale)
-                continue
             missing = still_missing(subject, source, registry, sight, readers[subject.name], say)
             out[subject.name] = Second(
                 missing=missing,
@@ -279,6 +279,11 @@ def again(scene: Scene, shown: Shown, looked: Look, readers: Mapping[str, Announ
                 stale=stale.still(subject, source, registry, sight.candidates.stale, scene.settings.fence.skew),
             )
     return out
+
+
+def _as_before(sight: Sight) -> Second:
+    found = sight.candidates
+    return Second(missing=found.missing, unaccepted=sight.unaccepted, stale=found.stale)
 
 
 def still_missing(

@@ -57,7 +57,12 @@ def _pass(
     readers: Mapping[str, AnnouncedReader],
 ) -> dict[str, KeySet]:
     s = scene.settings.source
-    limits = {"slices": s.slices, "statement_timeout": s.statement_timeout, "lock_timeout": s.lock_timeout}
+    limits = {
+        "slices": s.slices,
+        "statement_timeout": s.statement_timeout,
+        "lock_timeout": s.lock_timeout,
+        "kept": scene.kept,
+    }
     with (
         snapshot(scene.settings.registry.dsn, "the registry", scene.registry_tables, **limits) as registry,  # type: ignore[arg-type]
         snapshot(s.dsn, "the source", scene.source_tables, **limits) as source,  # type: ignore[arg-type]

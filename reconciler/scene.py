@@ -15,6 +15,7 @@ from psycopg import sql
 from databases.connect import LACKING_GRANT, connect, renamed
 from databases.ledger import Ledger
 from reconciler import catalog, identity
+from reconciler.connections import Connections, Wanted
 from reconciler.probe import Table, condition
 from reconciler.proofs.shown import Met, TypeShown
 from schemas.data_types import DataType
@@ -73,11 +74,13 @@ class Scene:
     subjects: list[Subject]
     met: list[Met]
     stack: ExitStack = field(default_factory=ExitStack)
+    kept: Connections = field(default_factory=Connections)  #: of snapshots that ended a moment ago
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: tuple[type[BaseException] | None, BaseException | None, TracebackType | None]) -> None:
+        self.kept.close()
         self.stack.close()
 
     @property
@@ -91,6 +94,13 @@ class Scene:
     @property
     def registry_tables(self) -> list[Table]:
         return [subject.registry.table for subject in self.subjects]
+
+    def ahead(self) -> None:
+        """Begin to open the connections of the first snapshots, while others are waited for."""
+        s = self.settings.source
+        for dsn, what in ((s.dsn, "the source"), (self.settings.registry.dsn, "the registry")):
+            wanted = Wanted(dsn=dsn, what=what, statement_timeout=s.statement_timeout, lock_timeout=s.lock_timeout)
+            self.kept.ahead(wanted, s.slices)
 
     def now(self) -> datetime:
         """By the source's clock."""

@@ -8,7 +8,7 @@ exported, and every slice's connection, which has locked them too, imports it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,7 +16,8 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from databases.connect import connect, renamed
+from databases.connect import renamed
+from reconciler.connections import Connections, Wanted
 from reconciler.probe import Table
 from schemas.errors import UnavailableError
 from schemas.settings import Dsn
@@ -51,16 +52,20 @@ def snapshot(
     slices: int,
     statement_timeout: timedelta,
     lock_timeout: timedelta,
+    kept: Connections | None = None,
 ) -> Iterator[Snapshot]:
     """Lock `tables`, take a snapshot, share it over `slices` connections; all is given back at the end.
 
-    Raises UnavailableError where a lock is not to be had in time or a connection is lost.
+    Connections come from `kept` and go there; without it they are opened and closed. Raises UnavailableError where a lock
+    is not to be had in time or a connection is lost.
     """
+    wanted = Wanted(dsn=dsn, what=what, statement_timeout=statement_timeout, lock_timeout=lock_timeout)
     with ExitStack() as stack:
-        connections = []
-        for _ in range(slices):
-            connection = connect(dsn, what, statement_timeout=statement_timeout, lock_timeout=lock_timeout, read_only=True)
-            connections.append(stack.enter_context(_closing(connection)))
+        if kept is None:
+            kept = stack.enter_context(closing(Connections()))
+        connections = kept.take(wanted, slices)
+        for connection in connections:
+            stack.callback(kept.give_back, wanted, connection)
         leader, *others = connections
         with renamed(f"take a snapshot of {what}"):
             # All of them lock before the snapshot is shared: one that came later would queue behind an ALTER or TRUNCATE
@@ -85,14 +90,6 @@ def snapshot(
             in_recovery=in_recovery,
             sees=sees,
         )
-
-
-@contextmanager
-def _closing(connection: psycopg.Connection[Any]) -> Iterator[psycopg.Connection[Any]]:
-    try:
-        yield connection
-    finally:
-        connection.close()
 
 
 def _lock(connection: psycopg.Connection[Any], what: str, tables: Sequence[Table]) -> None:

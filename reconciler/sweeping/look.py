@@ -248,7 +248,12 @@ def _sets(subject: Subject, sets: tuple[KeySet, ...], *, deletes: bool) -> tuple
 def _pair(scene: Scene, shown: Shown, subject: Subject) -> Iterator[tuple[Snapshot, Snapshot]]:
     settings: Settings = scene.settings
     s = settings.source
-    limits = {"slices": s.slices, "statement_timeout": s.statement_timeout, "lock_timeout": s.lock_timeout}
+    limits = {
+        "slices": s.slices,
+        "statement_timeout": s.statement_timeout,
+        "lock_timeout": s.lock_timeout,
+        "kept": scene.kept,
+    }
     with (
         snapshot(settings.registry.dsn, "the registry", [subject.registry.table], **limits) as registry,  # type: ignore[arg-type]
         snapshot(s.dsn, "the source", [subject.source.table], **limits) as source,  # type: ignore[arg-type]

@@ -103,8 +103,9 @@ def test_the_reader_takes_a_snapshot_and_can_write_nothing(granted_world: World)
     with closing(connect(settings.source.dsn, "the source", read_only=True)) as db:
         table = facts(db, "the source", "public.jobs", ["id"]).table
     s = settings.source
-    limits = {"statement_timeout": s.statement_timeout, "lock_timeout": s.lock_timeout}
-    with snapshot(s.dsn, "the source", [table], slices=2, **limits) as taken:
+    with snapshot(
+        s.dsn, "the source", [table], slices=2, statement_timeout=s.statement_timeout, lock_timeout=s.lock_timeout
+    ) as taken:
         assert taken.first.execute("SELECT count(*) FROM public.jobs").fetchone() == (500,)
 
 
