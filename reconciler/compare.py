@@ -44,16 +44,22 @@ class _Heard:
 
     def __init__(self, reader: AnnouncedReader) -> None:
         self.reader = reader
-        self.spans: dict[probe.Span, Heard] = {}
+        self.spans: dict[Key | None, tuple[probe.Span, Heard]] = {}
 
     def __call__(self, span: probe.Span) -> KeySet:
         heard = self.reader.span(span)
-        self.spans[span] = heard
+        self.spans[_begin(span)] = span, heard  # in the place of a longer span that begins there, which will not come
         guess = heard.credited | heard.words.unsure
         return guess if self.reader.verified is None else guess | self.reader.verified.span(span)
 
     def pop(self, span: probe.Span) -> Heard:
-        return self.spans.pop(span)
+        known, heard = self.spans.pop(_begin(span))
+        assert known == span
+        return heard
+
+
+def _begin(span: probe.Span) -> Key | None:
+    return span.number if isinstance(span, probe.Bucket) else span.low
 
 
 def compare(

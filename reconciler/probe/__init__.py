@@ -19,10 +19,10 @@ from reconciler.probe.rows import (
     lookup,
     present,
 )
-from reconciler.probe.spans import Bucket, Range, Span
+from reconciler.probe.spans import Announced, Bucket, Range, Slice, Span
 from reconciler.probe.spill import Spill
 from reconciler.probe.tables import Table
-from reconciler.probe.walk import Announced, Compared, Side, Slice, buckets, compare, learn
+from reconciler.probe.walk import Compared, Side, buckets, compare, learn
 from reconciler.probe.windows import key_bisect, keys_since
 
 __all__ = [

@@ -98,7 +98,7 @@ def ranks(reader: Reader, guess: IntKeys, low: int, high: int, width: int) -> tu
     known = guess | outside if len(outside) else guess
     found = blocks(known, width)
     while True:
-        bad = _differing(reader, *found)
+        bad = differing(reader, *found)
         firsts, lasts, counts = (column[bad] for column in found)
         if not len(firsts):
             return known, 0
@@ -126,7 +126,7 @@ def _ranges(firsts: Ints, lasts: Ints) -> IntKeys:
     return IntKeys(bits)
 
 
-def _differing(reader: Reader, firsts: Ints, lasts: Ints, counts: Ints) -> Ints:
+def differing(reader: Reader, firsts: Ints, lasts: Ints, counts: Ints) -> Ints:
     """Which blocks do not hold exactly `counts` rows between first and last."""
     if not len(firsts):
         return firsts

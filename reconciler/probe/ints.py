@@ -142,11 +142,11 @@ def choose(sample: Sample, guess: IntKeys, low: int, high: int, habit: Habit, *,
         # Rows outside the guess cost no block: they are looked up first.
         wrong = max(sample.missing, habit.missing / 2) * size + LEAST
         holes = hole_runs(guess, low, high)
-        widths["ranks"], spent = _blocks(rows, wrong)
+        widths["ranks"], spent = best_block(rows, wrong)
         costs["ranks"] = holes * BEGIN + max(0, sample.wrong - sample.missing) * size * PACK + spent
         # Holes that the guess knows of are believed, unless the sample shows that it knows nothing.
         empty = size - len(guess) if sample.wrong < 1 / 16 else 0
-        widths["full ranks"], spent = _blocks(rows, max(empty, habit.empty / 2 * size) + LEAST)
+        widths["full ranks"], spent = best_block(rows, max(empty, habit.empty / 2 * size) + LEAST)
         costs["full ranks"] = spent if sample.density == 1 else math.inf
         spent = min(sample.missing * size * PUSHED_BLOCK * PACK, rows * PACK) + size / PUSHED_BLOCK * BEGIN
         costs["pushed"] = rows * TEST + sample.wrong * size * PACK + spent
@@ -154,7 +154,7 @@ def choose(sample: Sample, guess: IntKeys, low: int, high: int, habit: Habit, *,
     return form, widths.get(form, 0)
 
 
-def _blocks(rows: float, wrong: float) -> tuple[int, float]:
+def best_block(rows: float, wrong: float) -> tuple[int, float]:
     """The best block of rank jumps when so many keys differ at random places, and the cost of the pass.
 
     Small blocks cost a start each; of large ones, a difference has more keys read again.

@@ -5,6 +5,7 @@ Spans of one compare tile all keys: no key lies in two, none outside all.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
@@ -50,6 +51,18 @@ class Bucket:
 
 
 Span: TypeAlias = Range | Bucket
+#: What was announced of one span. Called by one thread at a time; a span may be asked for again, shortened at its end.
+Announced: TypeAlias = Callable[[Span], KeySet]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slice:
+    """What was learned of one span."""
+
+    span: Span
+    announced: KeySet
+    sets: tuple[KeySet, ...]  #: in the order of the sides
+    needles: int  #: keys left out of a guess on purpose that came back
 
 
 def buckets_of(column: npt.NDArray[np.generic], count: int) -> npt.NDArray[np.int64]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from reconciler.probe import Reader
 from reconciler.probe.blobs import ranked
 from reconciler.probe.ints import WIDTH
-from reconciler.probe.walk import SPARSE
+from reconciler.probe.ranges import FAR_GLANCE, SPARSE
 from schemas.keys import INT64_MAX, Key, KeyType
 
 #: Rows of one range: integers close together cost next to nothing to hold, other keys their own length.
@@ -21,7 +21,6 @@ DENSE_ROWS, ROWS = 1 << 22, 1 << 19
 WIDEST = 1 << 26
 #: With a rate, a range takes about so long.
 RATED_S = 5
-_GLANCE = 256
 
 
 @dataclass(slots=True)
@@ -68,8 +67,8 @@ def end_of(readers: Sequence[Reader], key_type: KeyType, at: Key | None, size: S
 def _close(readers: Sequence[Reader], start: int, size: Size) -> int | None:
     """The end of a range of integers close together; None where they are not."""
     for reader in readers:
-        later = ranked(reader, start, None, _GLANCE - 1)
-        if later is not None and int(later) - start < _GLANCE * SPARSE:
+        later = ranked(reader, start, None, FAR_GLANCE - 1)
+        if later is not None and int(later) - start < FAR_GLANCE * SPARSE:
             return aligned(start, size.width)
     return None
 

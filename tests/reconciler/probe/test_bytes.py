@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.probe import Bucket, Range, compare, learn, walk
+from reconciler.probe import Bucket, Range, compare, learn, ranges
 from schemas.keys import ByteKeys, Key, KeySet, key_type
 from tests.reconciler.probe.conftest import World, among
 
@@ -32,7 +32,7 @@ UUIDS = ["00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffff
 
 @pytest.mark.parametrize("rows", [1 << 16, 700])
 def test_uuids_are_compared_whole(world: World, union: UNION, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
-    monkeypatch.setattr(walk, "ROWS", rows)
+    monkeypatch.setattr(ranges, "ROWS", rows)
     chance, kind = random.Random(1), key_type("uuid")
     there = {uuid.UUID(int=chance.getrandbits(128)) for _ in range(9000)} | {uuid.UUID(text) for text in UUIDS}
     source = {one for one in there if chance.random() > 0.003}
@@ -57,7 +57,7 @@ def raw(some: set[uuid.UUID]) -> set[bytes]:
 
 
 def test_one_side_far_larger_than_the_other_stays_bounded(world: World, union: UNION, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(walk, "ROWS", 100)
+    monkeypatch.setattr(ranges, "ROWS", 100)
     there = {uuid.UUID(int=k << 100 | k) for k in range(1, 5000)}
     few = {uuid.UUID(int=k << 100 | k) for k in range(1, 5000, 1000)}
     facts: dict[str, Any] = {"columns": "id uuid PRIMARY KEY, state int", "kinds": ("uuid",), "bytewise": True}
@@ -76,7 +76,7 @@ def test_text_is_compared_bytewise_whatever_the_collation(
 ) -> None:
     monkeypatch.setattr("reconciler.probe.spill.HELD_BYTES", spill)
     monkeypatch.setattr("reconciler.probe.spill.BUCKET_BYTES", 1 << 14)
-    monkeypatch.setattr(walk, "ROWS", 500)
+    monkeypatch.setattr(ranges, "ROWS", 500)
     world15.hand.execute("CREATE COLLATION public.nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false)")
     chance, kind = random.Random(7), key_type("text")
     there = words(chance, 4000)

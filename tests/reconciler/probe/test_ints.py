@@ -91,6 +91,7 @@ SHAPES: dict[str, Callable[[random.Random], set[int]]] = {
     "every tenth": lambda chance: {10 * k + chance.randrange(2) for k in range(20_000)},
     "sparse": lambda chance: {chance.randrange(INT64_MIN, INT64_MAX) for _ in range(70_000)} | {INT64_MIN, INT64_MAX},
     "dense, then snowflakes": lambda chance: set(range(70_000)) | {2**62 + chance.randrange(2**40) for _ in range(30_000)},
+    "islands": lambda chance: {island * 10**12 + at for island in range(-150, 150) for at in range(chance.randrange(1, 400))},
     "both ends": lambda _: {INT64_MIN + k for k in range(9000)} | {INT64_MAX - k for k in range(9000)},
     "one": lambda _: {7},
     "empty": lambda _: set(),

@@ -35,7 +35,7 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cut, "ROWS", 8)
     monkeypatch.setattr(cut, "WIDEST", 64)
     monkeypatch.setattr(cut, "DENSE_ROWS", 16)
-    monkeypatch.setattr(cut, "_GLANCE", 4)
+    monkeypatch.setattr(cut, "FAR_GLANCE", 4)
 
 
 def ranges(kind: str, tables: list[Table]) -> list[tuple[Key | None, Key | None]]:
