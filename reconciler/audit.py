@@ -24,6 +24,7 @@ from reconciler import history, lease
 from reconciler.auditing import book, seen
 from reconciler.auditing.exposition import Exposition, Local
 from reconciler.auditing.look import Eyes, look
+from reconciler.auditing.reach import Marks
 from reconciler.auditing.seen import Seen
 from reconciler.auditing.serve import serving
 from reconciler.lease import Held, Rank
@@ -58,6 +59,7 @@ class Audit:
     local: Local = field(init=False)
     _held: dict[str, Held] = field(default_factory=dict)
     _seen: dict[str, Seen] = field(default_factory=dict)
+    _marks: dict[str, Marks] = field(default_factory=dict)
     _beat: float = field(default_factory=time.monotonic)
     _failed: list[BaseException] = field(default_factory=list)
 
@@ -175,7 +177,7 @@ class Audit:
             with _ledger():
                 state = book.load(self.ledger, name, subject.key_type)
             known = self._known(name, scene, None if state is None else state.look)
-            eyes = Eyes(scene, self.ledger, None, self.locate)
+            eyes = Eyes(scene, self.ledger, None, self.locate, self._marks.get(name, Marks()))
             found = look(eyes, state, known, lambda: self._follow(scene))
             self._skew(scene)
         totals = found.totals
@@ -185,6 +187,7 @@ class Audit:
         with _ledger():
             fingerprint = history.settings_hash(self.settings)
             book.store(self.ledger, held, name, subject.key_type, state, found, fingerprint)
+        self._marks[name] = eyes.marks
         if known is not None:
             self._seen[name] = known.add(found.state.look, found.seen)
         self.local.blind[name] = {reason for reason in (found.blind or "").split(",") if reason}

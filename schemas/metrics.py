@@ -122,7 +122,7 @@ REGISTRY_LAG = Metric(
 LAST_AUDIT = Metric(
     name="fencepost_last_audit_timestamp_seconds",
     kind=Kind.GAUGE,
-    help="Every row visible at this time (source's clock) is judged; 0 before the first. Stands still while blind.",
+    help="Every row visible at this time (source's clock) is judged, strays below the mark excepted; stands still while blind.",
     labels=("data_type",),
 )
 BLIND = Metric(

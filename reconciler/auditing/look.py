@@ -2,9 +2,9 @@
 
 What makes it exact:
 
-- A row is new where no look has seen its key. Every look asks for the whole key set, learned from what was seen and
-  announced, so neither a late commit, nor a prepared transaction, nor a backdated row, nor a key out of order can fall
-  between two looks: whenever it comes to be visible, the next look sees a key that none saw before.
+- A row is new where no look has seen its key. A look reads from a mark up that no late commit and no prepared transaction
+  can fall below, or the whole key set where there is no such mark (`reach`). A key that comes in below the mark all the
+  same is seen by the next whole look: late, and once.
 - What was there at the first look was there before the audit, and is in no rate; `gaps` and `sweep` judge it.
 - A key enters rows and drops once: when it is judged first. One in registry and log is judged at first sight, for nothing
   can make it a drop. One that is missing from either waits.
@@ -17,7 +17,7 @@ What makes it exact:
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -27,13 +27,15 @@ from databases.ledger import Ledger
 from reconciler import probe
 from reconciler.announced import AnnouncedReader, Heard, read_coverage
 from reconciler.auditing import book, judging, tell
+from reconciler.auditing import reach as reaching
 from reconciler.auditing.book import UNJUDGED, Looked, State, Waiting
 from reconciler.auditing.judging import Due
+from reconciler.auditing.reach import Marks, Reach
 from reconciler.auditing.seen import Seen
 from reconciler.coverage import Coverage
 from reconciler.look import both
 from reconciler.ports import Locate
-from reconciler.probe import Side, Span
+from reconciler.probe import Reader, Side, Span
 from reconciler.proofs.shown import Shown
 from reconciler.scene import Scene, Subject, source_faults, subject_of
 from reconciler.shelf import Shelf
@@ -41,7 +43,7 @@ from reconciler.snapshot import Snapshot
 from reconciler.window import microseconds
 from schemas import ledger as log_tables
 from schemas.errors import UnavailableError
-from schemas.keys import KeySet
+from schemas.keys import Key, KeySet
 from schemas.log_state import LogState
 from schemas.metrics import LATE, Blind
 from schemas.verdict import Cause
@@ -63,6 +65,7 @@ class Eyes:
     ledger: Ledger
     log: LogState | None = None
     locate: Locate | None = None
+    marks: Marks = field(default_factory=Marks)  #: of the look before; those of this one when it has ended
 
     @property
     def skew(self) -> timedelta:
@@ -76,6 +79,7 @@ class Found:
     there: KeySet
     registered: KeySet
     new: KeySet
+    highest: Key | None = None  #: of the source's rows that were read
 
 
 def look(eyes: Eyes, state: State | None, seen: Seen | None, follow: Follow) -> Looked:
@@ -91,6 +95,7 @@ def look(eyes: Eyes, state: State | None, seen: Seen | None, follow: Follow) -> 
         snapshot_faults=source_faults(scene),
     )
     _same_servers(shown)
+    far = reaching.reach(scene, subject, state, eyes.marks, 0 if state is None else sum(len(w.keys) for w in state.waiting))
     with both(scene, shown) as (source, registry):
         _same_servers(shown)
         subject = subject_of(subject.name, subject.data_type, source.first, registry.first)
@@ -103,11 +108,15 @@ def look(eyes: Eyes, state: State | None, seen: Seen | None, follow: Follow) -> 
                 hint="run `fencepost gaps`, then delete the data type's row from the ledger's table audit to begin anew",
             )
         if state is None or seen is None:
-            return _first(eyes, subject, source, registry, bound)
-        found = _compare(eyes, subject, source, registry, state, seen)
-        # After the snapshots: what was announced of the rows in them has more time to arrive.
-        eyes.log = follow()
-        return _judge(eyes, subject, source, registry, state, seen, found)
+            found, looked = _first(eyes, subject, source, registry, bound)
+        else:
+            found = _read(eyes, subject, source, registry, state, seen, far)
+            # After the snapshots: what was announced of the rows in them has more time to arrive.
+            eyes.log = follow()
+            looked = _judge(eyes, subject, source, registry, state, seen, found, far)
+        highest = found.highest if found.highest is not None else eyes.marks.high
+        eyes.marks = reaching.remembered(far, eyes.marks, looked.state.look, highest, source)
+        return looked
 
 
 def _same_servers(shown: Shown) -> None:
@@ -116,7 +125,7 @@ def _same_servers(shown: Shown) -> None:
         raise UnavailableError("; ".join(str(fault) for fault in faults), hint="fencepost check tells more")
 
 
-def _first(eyes: Eyes, subject: Subject, source: Snapshot, registry: Snapshot, bound: str) -> Looked:
+def _first(eyes: Eyes, subject: Subject, source: Snapshot, registry: Snapshot, bound: str) -> tuple[Found, Looked]:
     """Everything that is there now was there before the audit."""
     before = Waiting(
         look=0, class_=UNJUDGED, since=source.at, seen_at=source.at, incarnation=0, heard=0, keys=subject.key_type.empty()
@@ -131,17 +140,44 @@ def _first(eyes: Eyes, subject: Subject, source: Snapshot, registry: Snapshot, b
         heard=0,
         waiting=(before,),
     )
-    everyone = _compare(eyes, subject, source, registry, state, None).new
+    found = _compare(eyes, subject, source, registry, state, None, None)
     _, heard = book.last_segment(eyes.ledger, subject.name)
-    return Looked(state=replace(state, look=1, heard=heard, waiting=()), seen=everyone)
+    return found, Looked(state=replace(state, look=1, heard=heard, waiting=()), seen=found.new)
 
 
-def _compare(eyes: Eyes, subject: Subject, source: Snapshot, registry: Snapshot, state: State, seen: Seen | None) -> Found:
-    """The whole of both tables, span by span; kept is only what is new or was asked about."""
-    empty = subject.key_type.empty()
-    asked = empty
+def _read(eyes: Eyes, subject: Subject, source: Snapshot, registry: Snapshot, state: State, seen: Seen, far: Reach) -> Found:
+    """What this look must read, and the keys that wait wherever they lie."""
+    asked = _asked(subject, state)
+    if far.since_us is not None:
+        dated = probe.keys_since(Reader(source.first, subject.source.table, subject.scope), far.since_us)
+        new = seen.without(dated)
+        found = Found(there=new, registered=subject.key_type.empty(), new=new)
+        elsewhere = asked - new
+    else:
+        found = _compare(eyes, subject, source, registry, state, seen, far.low)
+        elsewhere = subject.key_type.empty() if far.low is None else asked.cut(None, far.low)
+    if len(elsewhere):
+        found.there = found.there | probe.present(Reader(source.first, subject.source.table, subject.scope), elsewhere)
+    rest = found.there if far.since_us is not None else found.there & elsewhere
+    if len(rest):
+        accepted = Reader(registry.first, subject.registry.table, subject.accepted)
+        found.registered = found.registered | probe.present(accepted, rest)
+    return found
+
+
+def _asked(subject: Subject, state: State) -> KeySet:
+    asked = subject.key_type.empty()
     for waiting in state.waiting:
         asked = asked | waiting.keys
+    return asked
+
+
+def _compare(
+    eyes: Eyes, subject: Subject, source: Snapshot, registry: Snapshot, state: State, seen: Seen | None, low: Key | None
+) -> Found:
+    """Both tables from `low` up, span by span; kept is only what is new or was asked about."""
+    empty = subject.key_type.empty()
+    asked = _asked(subject, state)
     recent = AnnouncedReader(
         Shelf(eyes.ledger, subject.name, subject.key_type, log_tables.segment.c.last_number > state.heard),
         subject.key_type,
@@ -159,6 +195,7 @@ def _compare(eyes: Eyes, subject: Subject, source: Snapshot, registry: Snapshot,
         Side(table=subject.registry.table, connections=registry.connections, where=subject.accepted),
         subject.key_type,
         guess,
+        low=low,
     )
     with closing(parts):  # type: ignore[type-var]
         for part in parts:
@@ -167,11 +204,13 @@ def _compare(eyes: Eyes, subject: Subject, source: Snapshot, registry: Snapshot,
             found.new = found.new | new
             found.there = found.there | wanted
             found.registered = found.registered | (wanted & part.registry)
+            if len(part.source) and (found.highest is None or part.source.max() > found.highest):  # type: ignore[operator]
+                found.highest = part.source.max()
     return found
 
 
 def _judge(
-    eyes: Eyes, subject: Subject, source: Snapshot, registry: Snapshot, state: State, seen: Seen, found: Found
+    eyes: Eyes, subject: Subject, source: Snapshot, registry: Snapshot, state: State, seen: Seen, found: Found, far: Reach
 ) -> Looked:
     name, now = subject.name, source.at
     reader, coverage = _reader(eyes, subject, found.there), _coverage(eyes, subject)
@@ -215,8 +254,8 @@ def _judge(
             bound=state.bound,
             looked_at=now,
             judged_until=until if state.judged_until is None else max(until, state.judged_until),
-            low=None,
-            whole_at=now,
+            low=reaching.after(subject, far, state, eyes.marks, source, found.new),
+            whole_at=now if far.whole else state.whole_at,
             heard=number if incarnation else 0,
             waiting=waiting,
         ),

@@ -51,6 +51,14 @@ class Seen:
             total = total | part
         return total
 
+    def without(self, keys: KeySet) -> KeySet:
+        """Of these keys, those that no look saw. A chunk of the shelf at a time: they may lie anywhere."""
+        left = keys - self._beside
+        if len(left):
+            for _, part in self._shelf.range(left.min(), self.key_type.after(left.max())):
+                left = left - part
+        return left
+
     def between(self, low: Key, high: Key | None) -> KeySet:
         return self.span(Range(low, high))
 

@@ -55,7 +55,7 @@ def take(scene: Scene, subject: Subject, earlier: Sequence[Earlier], *, wait_s: 
         assert row
         lsn: str = row[0]
     low, why = bound(at, [t for t in listed if t.waited_for], earlier)
-    if low is not None and not _replayed(scene, lsn, wait_s, say):
+    if low is not None and not replayed(scene, lsn, wait_s, say):
         low, why = None, f"the standby had not replayed {lsn}, where its primary stood at the mark"
     return Mark(at=at, low=low, why=why, highest=_highest(scene, subject), lsn=lsn)
 
@@ -82,7 +82,7 @@ def _began(transaction: Transaction, earlier: Sequence[Earlier]) -> datetime | N
     return max(before, key=lambda mark: mark.at).low if before else None
 
 
-def _replayed(scene: Scene, lsn: str, wait_s: float, say: Say) -> bool:
+def replayed(scene: Scene, lsn: str, wait_s: float, say: Say) -> bool:
     """Whether a standby shows what its primary held at the mark."""
     if scene.fence_at is scene.source:
         return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import urllib.request
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -70,6 +71,18 @@ class Watch:
                 found[sample.name, tuple(sample.labels.values())] = sample.value
         return found
 
+    def low_mark(self) -> bytes | None:
+        """From where on the next look reads, as the ledger has it."""
+        with psycopg.connect(self.world.target) as db:
+            row = db.execute("SELECT low FROM fencepost.audit WHERE data_type = 'item'").fetchone()
+        assert row
+        return None if row[0] is None else bytes(row[0])
+
+    def whole_is_due(self) -> None:
+        """As if the last whole look were long ago."""
+        with psycopg.connect(self.world.target) as db:
+            db.execute("UPDATE fencepost.audit SET whole_at = whole_at - interval '30 days'")
+
     def lost(self) -> None:
         """The process dies: nothing is given back but the lease, which would run out."""
         for held in self.audit._held.values():
@@ -93,20 +106,39 @@ def audit_of(world: World, ledger: Ledger, log: Mapping[str, Any]) -> Audit:
 
 @pytest.fixture
 def watch(databases: tuple[str, str], kafka: Kafka, topic_name: str, tmp_path: Path) -> Iterator[Watch]:
-    """A hundred fine rows, seen at a first look; `settle` is nothing, so two looks judge."""
-    kafka.create_topic(topic_name, 1)
-    with closing(World(folder=tmp_path, source=databases[0], target=databases[1], kafka=kafka, topic=topic_name)) as world:
-        world.extra = {"fence": {"settle": "0s", "skew": "0s"}, "audit": {"every": "1s", "listen": "127.0.0.1:0"}}
-        world.tables()
+    """A hundred fine rows, seen at a first look; `settle` is nothing, so two looks judge. No whole look comes due."""
+    with closing(_world(databases, kafka, topic_name, tmp_path, "bigint")) as world:
         world.fine(range(1, 101))
-        ledger = Ledger.of(world.settings())
-        world.ledgers.append(ledger)
-        ledger.upgrade()
-        with ledger.begin("remember the kinds of keys") as connection:
-            remember_kinds(connection, key_kinds(world.settings(), ()))
-        log: dict[str, Any] = {}
-        made = Watch(world, audit_of(world, ledger, log), ledger, log)
-        made.look()
-        yield made
-        for held in made.audit._held.values():
-            held.__exit__(None, None, None)
+        yield from _watched(world)
+
+
+@pytest.fixture
+def scattered(databases: tuple[str, str], kafka: Kafka, topic_name: str, tmp_path: Path) -> Iterator[Watch]:
+    """The same, with a few rows whose keys are random uuids, and an index on their dates."""
+    with closing(_world(databases, kafka, topic_name, tmp_path, "uuid")) as world:
+        with psycopg.connect(world.source) as db:
+            db.execute("CREATE INDEX ON items (created_at)")
+        world.fine([str(uuid.uuid4()) for _ in range(10)])
+        yield from _watched(world)
+
+
+def _world(databases: tuple[str, str], kafka: Kafka, topic: str, folder: Path, key: str) -> World:
+    kafka.create_topic(topic, 1)
+    world = World(folder=folder, source=databases[0], target=databases[1], kafka=kafka, topic=topic, key=key)
+    world.extra = {"fence": {"settle": "0s", "skew": "0s"}, "audit": {"every": "1h", "listen": "127.0.0.1:0"}}
+    world.tables()
+    return world
+
+
+def _watched(world: World) -> Iterator[Watch]:
+    ledger = Ledger.of(world.settings())
+    world.ledgers.append(ledger)
+    ledger.upgrade()
+    with ledger.begin("remember the kinds of keys") as connection:
+        remember_kinds(connection, key_kinds(world.settings(), ()))
+    log: dict[str, Any] = {}
+    made = Watch(world, audit_of(world, ledger, log), ledger, log)
+    made.look()
+    yield made
+    for held in made.audit._held.values():
+        held.__exit__(None, None, None)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import UTC, datetime, timedelta
 
 import psycopg
 
 from tests.audit.conftest import Watch
+from tests.stack.processes import wait_until
 
 
 def later(seconds: float = 1) -> datetime:
@@ -114,16 +116,124 @@ def test_a_late_committer_and_a_prepared_transaction_fall_between_no_two_looks(w
     assert watch.totals() == {"rows": 103, "dropped_create": 2}
 
 
-def test_a_backdated_row_and_one_with_a_key_long_passed_are_found(watch: Watch) -> None:
+def test_a_backdated_row_is_found_by_the_next_look(watch: Watch) -> None:
     watch.world.fine(range(1001, 1101), at=datetime.now(UTC))
-    watch.look(2)
+    watch.look(3)
+    assert watch.low_mark() is not None
     watch.world.rows([1101], at=datetime.now(UTC) - timedelta(days=30))
-    watch.world.rows([500], at=datetime.now(UTC))
     watch.look()
     speak(watch, 1102)
     watch.look(2)
     # Nobody can say whether the log announced a row that is dated before its coverage.
-    assert watch.totals() == {"rows": 103, "dropped_create": 1, "unheard_create": 1}
+    assert watch.totals() == {"rows": 102, "unheard_create": 1}
+
+
+def test_a_key_that_comes_in_below_the_mark_is_counted_once_by_the_next_whole_look(watch: Watch) -> None:
+    watch.world.fine(range(1001, 1101), at=datetime.now(UTC))
+    watch.look(3)
+    watch.world.rows([500], at=datetime.now(UTC))
+    watch.look(2)
+    speak(watch, 1101)
+    watch.look(2)
+    assert watch.totals() == {"rows": 101}
+    watch.whole_is_due()
+    watch.look()
+    speak(watch, 1102)
+    watch.look(2)
+    assert watch.totals() == {"rows": 103, "dropped_create": 1}
+
+
+def test_a_look_asks_the_source_for_what_is_new_and_not_for_the_table(watch: Watch) -> None:
+    watch.world.fine(range(1001, 3001), at=datetime.now(UTC))
+    watch.look(3)
+    before = entries_read(watch)
+    watch.world.fine(range(3001, 3011), at=datetime.now(UTC))
+    watch.look(2)
+    assert entries_read(watch) - before < 500
+    before = entries_read(watch)
+    watch.whole_is_due()
+    watch.look()
+    assert entries_read(watch) - before > 2000
+    assert watch.totals() == {"rows": 2010}
+
+
+def entries_read(watch: Watch) -> int:
+    """Index entries and rows of the source's table that were ever read. A session tells them at the latest when it ends."""
+    gone = "SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'fencepost' AND datname = current_database()"
+    read = (
+        "SELECT coalesce(sum(i.idx_tup_read), 0) + max(t.seq_tup_read) FROM pg_stat_user_tables t"
+        " JOIN pg_stat_user_indexes i USING (relid) WHERE t.relname = 'items'"
+    )
+    with psycopg.connect(watch.world.source, autocommit=True) as db:
+        wait_until(lambda: db.execute(gone).fetchone() == (True,), "the sessions of the look have ended", within_s=60)
+        row = db.execute(read).fetchone()
+    assert row
+    return int(row[0])
+
+
+def test_keys_in_no_order_are_looked_at_whole_once_that_shows(watch: Watch) -> None:
+    watch.world.fine(range(10_001, 10_101), at=datetime.now(UTC))
+    watch.look(3)
+    assert watch.low_mark() is not None
+    watch.world.fine(range(2001, 2101), at=datetime.now(UTC))
+    watch.whole_is_due()
+    watch.look()
+    assert watch.low_mark() is None
+    watch.world.rows([2200], at=datetime.now(UTC))
+    watch.look()
+    speak(watch, 2300)
+    watch.look(2)
+    assert watch.totals() == {"rows": 202, "dropped_create": 1}
+
+
+def test_the_mark_waits_for_an_open_writer_and_for_one_that_was_prepared_meanwhile(watch: Watch) -> None:
+    with psycopg.connect(watch.world.source) as slow:
+        slow.execute("INSERT INTO items (id, project_id, created_at) VALUES (101, 1, now())")
+        watch.world.fine(range(102, 112), at=datetime.now(UTC))
+        watch.look(3)
+        stood = watch.low_mark()
+        slow.execute("PREPARE TRANSACTION 'meanwhile'")
+    watch.world.fine(range(112, 122), at=datetime.now(UTC))
+    watch.look(3)
+    assert watch.low_mark() == stood
+    with psycopg.connect(watch.world.source, autocommit=True) as db:
+        db.execute("COMMIT PREPARED 'meanwhile'")
+    watch.look()
+    speak(watch, 122)
+    watch.look(2)
+    assert watch.totals() == {"rows": 22, "dropped_create": 1}
+    assert watch.low_mark() != stood
+
+
+def test_random_keys_are_read_by_date_and_a_late_committer_is_among_them(scattered: Watch) -> None:
+    watch, names = scattered, [str(uuid.uuid4()) for _ in range(40)]
+    watch.world.fine(names[:20], at=later())
+    watch.look(2)
+    assert watch.totals() == {"rows": 20}
+    with psycopg.connect(watch.world.source) as slow:
+        slow.execute("INSERT INTO items (id, project_id, created_at) VALUES (%s, 1, now())", [names[20]])
+        watch.world.fine(names[21:30], at=later())
+        watch.look(3)
+        assert watch.totals() == {"rows": 29}
+        slow.commit()
+    watch.look()
+    watch.world.fine(names[30:31], at=later())
+    watch.look(2)
+    assert watch.totals() == {"rows": 31, "dropped_create": 1}
+
+
+def test_a_backdated_row_with_a_random_key_is_counted_once_by_the_next_whole_look(scattered: Watch) -> None:
+    watch, names = scattered, [str(uuid.uuid4()) for _ in range(4)]
+    watch.look()
+    watch.world.rows(names[:1], at=datetime.now(UTC) - timedelta(days=30))
+    watch.world.fine(names[1:2], at=later())
+    watch.look(2)
+    assert watch.totals() == {"rows": 1}
+    watch.whole_is_due()
+    watch.look()
+    watch.world.fine(names[2:3], at=later())
+    watch.look(2)
+    assert watch.totals() == {"rows": 3, "unheard_create": 1}
 
 
 def test_an_announcement_that_comes_after_all_is_told_as_late(watch: Watch) -> None:
