@@ -22,10 +22,25 @@ REFUSED_KAFKA: dict[str, str] = {
     "allow.auto.create.topics": "a mistyped topic must not come into being empty",
     "group.instance.id": "a static member's partitions stay unread while it is away",
     "plugin.library.paths": "a plug-in runs its own code in the tracker and may change what is read",
+    "check.crcs": "the tracker sets it: bytes that changed on the broker's disk must be noticed",
+    "api.version.request": "the tracker needs it: a client that guesses the protocol may read uncommitted records",
+    "broker.version.fallback": "a client that guesses the protocol may read uncommitted records",
 }
-#: Saying of these that they are off is harmless: off is what we want.
-_MAY_BE_OFF = ("enable.", "allow.", "auto.commit.enable")
+#: Saying of these that they are off, or on, is harmless: that is what we want.
+_MAY_BE_OFF = {"enable.auto.commit", "auto.commit.enable", "enable.auto.offset.store", "allow.auto.create.topics"}
+_MAY_BE_ON = {"enable.partition.eof", "check.crcs", "api.version.request"}
 _OFF = {"false", "0", "no", "f", "n"}
+_ON = {"true", "1", "yes", "t", "y"}
+#: librdkafka settings that bound its memory, and how far they may be raised.
+KAFKA_AT_MOST: dict[str, int] = {
+    "receive.message.max.bytes": 512 << 20,
+    "fetch.max.bytes": 256 << 20,
+    "max.partition.fetch.bytes": 256 << 20,
+    "fetch.message.max.bytes": 256 << 20,
+    "message.max.bytes": 256 << 20,
+    "queued.max.messages.kbytes": 1 << 20,
+    "queued.min.messages": 1_000_000,
+}
 _SECRET_NAME = re.compile(
     r"password|passphrase|secret|token(?!\.endpoint)|private|\.pem$|jaas|credential|oauthbearer\.(config|assertion)", re.I
 )
@@ -50,8 +65,10 @@ class KafkaSettings(Strict):
                 setting = setting.get_secret_value()
             if not isinstance(setting, str | int | float | bool):
                 raise ValueError(f"{name!r} must be one value")
-            if name in REFUSED_KAFKA and not (name.startswith(_MAY_BE_OFF) and _text(setting).strip().lower() in _OFF):
+            if name in REFUSED_KAFKA and not _harmless(name, _text(setting).strip().lower()):
                 raise ValueError(f"{name!r} cannot be set: {REFUSED_KAFKA[name]}")
+            if name in KAFKA_AT_MOST and _number(setting) > KAFKA_AT_MOST[name]:
+                raise ValueError(f"{name!r} can be at most {KAFKA_AT_MOST[name]}: more would not bound the client's memory")
             flat[name] = SecretStr(_text(setting)) if _SECRET_NAME.search(name) else _text(setting)
         for needed in ("bootstrap.servers", "group.id"):
             if not flat.get(needed):
@@ -65,6 +82,18 @@ class KafkaSettings(Strict):
     @property
     def servers(self) -> str:
         return str(self.values["bootstrap.servers"])
+
+
+def _harmless(name: str, value: str) -> bool:
+    return (name in _MAY_BE_OFF and value in _OFF) or (name in _MAY_BE_ON and value in _ON)
+
+
+def _number(value: object) -> int:
+    """What is no whole number is left to the client, which refuses it by its own words."""
+    try:
+        return int(_text(value))
+    except ValueError:
+        return 0
 
 
 def _text(value: object) -> str:

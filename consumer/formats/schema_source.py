@@ -113,21 +113,19 @@ class RegistrySource:
     def _resolved(self, path: str, what: str, budget: list[int]) -> list[str]:
         """The schema's text, after those it refers to."""
         answer = self._ask(path, what)
-        kind = answer.get("schemaType", "AVRO")
+        kind, text, references = answer.get("schemaType") or "AVRO", answer.get("schema"), answer.get("references") or []
+        if not (isinstance(kind, str) and isinstance(text, str) and isinstance(references, list)):
+            raise UnavailableError(f"{self.place} told no text for {what}")
         if kind != "AVRO":
             raise BadRecord(f"{what} is no Avro schema")
-        text = answer.get("schema")
-        if not isinstance(text, str):
-            raise UnavailableError(f"{self.place} told no text for {what}")
         texts: list[str] = []
-        for reference in answer.get("references") or []:
+        for reference in references:
             budget[0] -= 1
             if budget[0] < 0:
                 raise BadRecord(f"{what} refers to more than {MAX_REFERENCES} other schemas")
-            try:
-                subject, version = str(reference["subject"]), int(reference["version"])
-            except (TypeError, KeyError, ValueError):
-                raise BadRecord(f"{what} has a reference without subject and version") from None
+            subject, version = _pointed(reference)
+            if subject is None:
+                raise UnavailableError(f"{self.place} told a reference of {what} without subject and version")
             place = f"/subjects/{quote(subject, safe='')}/versions/{version}"
             texts += [found for found in self._resolved(place, f"a reference of {what}", budget) if found not in texts]
         return [*texts, text]
@@ -167,7 +165,8 @@ class RegistrySource:
         finally:
             cut.cancel()
             connection.close()
-        if len(body) > MAX_ANSWER:
+        if len(body) > MAX_ANSWER and response.status == 200 and body.lstrip()[:1] == b"{":
+            # A registry that answers, with a schema that nobody could use. Of any other page it is the page that is wrong.
             raise BadRecord(f"the schema registry's answer is longer than {MAX_ANSWER} bytes")
         return response.status, body
 
@@ -189,6 +188,20 @@ class RegistrySource:
             pair = base64.b64encode(f"{self._settings.user}:{secret}".encode()).decode()
             headers["Authorization"] = f"Basic {pair}"
         return headers
+
+
+def _pointed(reference: object) -> tuple[str | None, int]:
+    """Where a reference leads; None where it leads nowhere."""
+    if not isinstance(reference, dict):
+        return None, 0
+    subject, version = reference.get("subject"), reference.get("version")
+    if type(subject) is not str or type(version) is not int:
+        return None, 0
+    try:
+        subject.encode()
+    except UnicodeEncodeError:
+        return None, 0
+    return subject, version
 
 
 def _shut(connection: http.client.HTTPConnection) -> None:

@@ -14,6 +14,7 @@ import yaml
 from pydantic import SecretStr
 
 from schemas.errors import Exit, SettingsError, causes
+from schemas.kafka_settings import KAFKA_AT_MOST
 from schemas.settings import REFUSED_KAFKA, Dsn, Settings, load
 
 SMALL: dict[str, Any] = {
@@ -224,7 +225,7 @@ def test_a_missing_setting_is_told_with_its_place(tmp_path: Path, place: str) ->
 @pytest.mark.parametrize("name", sorted(REFUSED_KAFKA))
 @pytest.mark.parametrize("nested", [False, True])
 def test_a_dangerous_kafka_setting_is_refused_at_start_wherever_it_hides(tmp_path: Path, name: str, nested: bool) -> None:
-    kafka = SMALL["event_log"]["kafka"] | {name: True}
+    kafka = SMALL["event_log"]["kafka"] | {name: name not in ("enable.partition.eof", "check.crcs", "api.version.request")}
     error = refused(tmp_path, changed("event_log.kafka", {"values": kafka} if nested else kafka))
     assert f"{name!r} cannot be set: {REFUSED_KAFKA[name]}" in str(error)
 
@@ -233,6 +234,20 @@ def test_a_dangerous_kafka_setting_is_refused_at_start_wherever_it_hides(tmp_pat
 def test_saying_that_a_dangerous_kafka_setting_is_off_is_allowed(tmp_path: Path, off: object) -> None:
     read(tmp_path, changed("event_log.kafka.enable~auto~commit", off))
     refused(tmp_path, changed("event_log.kafka.auto~offset~reset", off))
+    refused(tmp_path, changed("event_log.kafka.enable~partition~eof", off))
+    refused(tmp_path, changed("event_log.kafka.check~crcs", off))
+
+
+@pytest.mark.parametrize("name", ["enable.partition.eof", "check.crcs", "api.version.request"])
+def test_saying_that_what_the_tracker_needs_is_on_is_allowed(tmp_path: Path, name: str) -> None:
+    read(tmp_path, changed("event_log.kafka." + name.replace(".", "~"), True))
+
+
+@pytest.mark.parametrize("name", sorted(KAFKA_AT_MOST))
+def test_what_bounds_the_clients_memory_cannot_be_raised_without_end(tmp_path: Path, name: str) -> None:
+    place = "event_log.kafka." + name.replace(".", "~")
+    read(tmp_path, changed(place, KAFKA_AT_MOST[name]))
+    assert "at most" in str(refused(tmp_path, changed(place, str(KAFKA_AT_MOST[name] + 1))))
 
 
 def test_kafka_settings_reach_the_client_as_text_with_secrets_in_clear(tmp_path: Path) -> None:

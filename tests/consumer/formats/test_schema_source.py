@@ -117,6 +117,18 @@ def test_an_unknown_id_is_the_records_fault_and_not_asked_again_at_once() -> Non
         (200, b"[]"),
         (200, b"{}"),
         (200, b'{"schema": 5}'),
+        (200, b'{"schema": "x", "schemaType": 5}'),
+        (200, b'{"schema": "x", "references": 5}'),
+        (200, b'{"schema": "x", "references": {"a": 1}}'),
+        (200, b'{"schema": "x", "references": [5]}'),
+        (200, b'{"schema": "x", "references": [{"subject": "s"}]}'),
+        (200, b'{"schema": "x", "references": [{"subject": "s", "version": 1e999}]}'),
+        (200, b'{"schema": "x", "references": [{"subject": "\\ud800", "version": 1}]}'),
+        (200, b'{"schema": ' + b"[" * 100_000),
+        (200, b'{"schema": ' + b"9" * 5000),
+        (200, b"<" + b"x" * MAX_ANSWER),
+        (500, b"{" + b"x" * MAX_ANSWER),
+        (302, b'{"schema": "x"}'),
         (200, b'{"schema": "' + b"x" * 10),
         (418, b""),
     ],
@@ -146,6 +158,24 @@ def test_credentials_are_sent_and_never_shown() -> None:
     assert "hunter2" not in f"{failure.value} {failure.value.hint} {failure.value!r}"
 
 
+def test_credentials_never_follow_a_redirect_to_another_host() -> None:
+    heard: list[str | None] = []
+
+    def stranger(_path: str, headers: Any) -> Answer:
+        heard.append(headers["Authorization"])
+        return 200, json.dumps({"schema": json.dumps(LONG)}).encode(), {}
+
+    with registry(stranger) as (other, _), registry(told(b"", 307, Location=other)) as (url, asked):
+        with pytest.raises(UnavailableError, match="HTTP 307"):
+            source(url, user="u", password="hunter2").schema(1)
+        assert (heard, len(asked)) == ([], 1)
+
+
+def test_a_kind_of_null_is_avro_as_it_is_where_none_is_told() -> None:
+    with registry(told({"schema": json.dumps(LONG), "schemaType": None, "references": None})) as (url, _):
+        assert source(url).schema(1) == (json.dumps(LONG),)
+
+
 @pytest.mark.parametrize("kind", ["JSON", "PROTOBUF"])
 def test_a_schema_of_another_kind_is_the_records_fault(kind: str) -> None:
     with registry(told({"schema": "{}", "schemaType": kind})) as (url, _), pytest.raises(BadRecord, match="no Avro"):
@@ -153,7 +183,7 @@ def test_a_schema_of_another_kind_is_the_records_fault(kind: str) -> None:
 
 
 def test_a_huge_answer_is_cut_off() -> None:
-    with registry(told(b"x" * (MAX_ANSWER + 10))) as (url, _), pytest.raises(BadRecord, match="longer than"):
+    with registry(told(b"{" + b"x" * (MAX_ANSWER + 10))) as (url, _), pytest.raises(BadRecord, match="longer than"):
         source(url).schema(1)
 
 
