@@ -35,6 +35,8 @@ class Differences:
     announced_only: int
     missing: KeySet  #: S − R
     unheard: KeySet  #: (S ∩ R) − E
+    lacking: KeySet  #: source rows that a copy of it does not hold
+    surplus: int = 0  #: rows of the copy alone
     needles: Needles = field(default_factory=Needles)
     spans: list[probe.Range] = field(default_factory=list)  #: the ranges that were compared, where it went by range
 
@@ -96,17 +98,18 @@ def _by_spans(
 ) -> Differences:
     total = nothing(subject)
     heard_of = _Heard(reader)
-    parts = probe.compare(
-        Side(table=subject.source.table, connections=source.connections, where=subject.scope),
+    sides = [
         Side(table=subject.registry.table, connections=registry.connections, where=subject.accepted),
-        subject.key_type,
-        heard_of,
-        low=low,
-    )
-    with closing(parts):  # type: ignore[type-var]
+        *_copy(subject, source),
+        Side(table=subject.source.table, connections=source.connections, where=subject.scope),
+    ]
+    with closing(probe.learn(sides, subject.key_type, heard_of, low=low)) as parts:  # type: ignore[type-var]
         for part in parts:
             heard = heard_of.pop(part.span)
-            _add(total, part.source, part.registry, heard)
+            ours, *copies, theirs = part.sets
+            _add(total, theirs, ours, heard)
+            for copied in copies:
+                _hold_against(total, theirs, copied)
             total.needles.pushed += part.needles
             if isinstance(part.span, probe.Range):
                 total.spans.append(part.span)
@@ -133,10 +136,27 @@ def _add(total: Differences, s: KeySet, r: KeySet, heard: Heard) -> None:
         total.unheard = total.unheard | unheard
 
 
+def _copy(subject: Subject, source: Snapshot) -> list[Side]:
+    """The source's copy, where the settings name one: learned before its origin, as the best guess of it."""
+    if subject.copy is None or source.copy is None:
+        return []
+    return [Side(table=subject.copy.facts.table, connections=source.copy.connections, where=subject.copy.scope)]
+
+
+def _hold_against(total: Differences, origin: KeySet, copied: KeySet) -> None:
+    if copied is origin:
+        return
+    if len(lacking := origin - copied):
+        total.lacking = total.lacking | lacking
+    total.surplus += len(copied - origin)
+
+
 def nothing(subject: Subject) -> Differences:
     """No differences seen yet."""
     empty = subject.key_type.empty()
-    return Differences(rows=0, announced=0, registered=0, recent=0, announced_only=0, missing=empty, unheard=empty)
+    return Differences(
+        rows=0, announced=0, registered=0, recent=0, announced_only=0, missing=empty, unheard=empty, lacking=empty
+    )
 
 
 def _direct_needle(total: Differences, subject: Subject, source: Snapshot, *, window: bool) -> None:

@@ -14,7 +14,7 @@ from datetime import timedelta
 
 from databases.connect import renamed
 from databases.ledger import Ledger
-from reconciler import captain, fence, history, lease, orphans, pipelines, proofs
+from reconciler import captain, copies, fence, history, lease, orphans, pipelines, proofs
 from reconciler.announced import AnnouncedReader
 from reconciler.coverage import Coverage
 from reconciler.examine import WAIT, Run, begin, type_outcomes
@@ -109,6 +109,8 @@ def _fence(r: Run) -> None:
     oids = [s.source.oid for s in r.scene.subjects]
     r.shown.fence = fence.take(r.scene.fence_at, oids, wait_s=wait_s, say=r.say)
     _standby(r, wait_s)
+    if (fault := copies.follow(r.scene, r.shown.fence.lsn, wait_s, r.say)) is not None:
+        r.shown.snapshot_faults.append(fault)
     if not r.shown.without_log:
         _pipeline(r, wait_s)
         r.logbook.follow()

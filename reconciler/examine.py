@@ -127,11 +127,12 @@ def begin(
             without_log=without_log,
             met=scene.met,
             pipeline=settings.fence.pipeline,
-            snapshot_faults=source_faults(scene),
+            snapshot_faults=source_faults(scene, kind),
+            copied=scene.copy is not None,
         )
         if since.auto:
             _rest_on_sweeps(ledger, scene, shown)
-        deadline_s = (WAIT if wait is None else wait).total_seconds()
+        scene.patience_s = deadline_s = (WAIT if wait is None else wait).total_seconds()
         run = Run(
             id=history.begin(ledger, kind, history.settings_hash(settings, asked), world=world.of(scene)),
             settings=settings,

@@ -6,11 +6,11 @@ A look yields what is missing or unheard now; whether that is a gap is `reconcil
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from reconciler import identity, stale
+from reconciler import copies, identity, stale
 from reconciler.announced import AnnouncedReader
 from reconciler.compare import Differences, compare, nothing
 from reconciler.coverage import Coverage
@@ -53,29 +53,18 @@ class Look:
 
 @contextmanager
 def both(scene: Scene, shown: Shown | None) -> Iterator[tuple[Snapshot, Snapshot]]:
-    """A snapshot of the source, then one of the registry: what registers meanwhile is no gap."""
+    """A snapshot of the source, then one of the registry: what registers meanwhile is no gap. A copy's lies in between."""
     s = scene.settings.source
-    slices = s.slices
-    with (
-        snapshot(
-            s.dsn,
-            "the source",
-            scene.source_tables,
-            slices=slices,
-            statement_timeout=s.statement_timeout,
-            lock_timeout=s.lock_timeout,
-            kept=scene.kept,
-        ) as source,
-        snapshot(
-            scene.settings.registry.dsn,
-            "the registry",
-            scene.registry_tables,
-            slices=slices,
-            statement_timeout=s.statement_timeout,
-            lock_timeout=s.lock_timeout,
-            kept=scene.kept,
-        ) as registry,
-    ):
+    limits = {"slices": s.slices, "statement_timeout": s.statement_timeout, "lock_timeout": s.lock_timeout, "kept": scene.kept}
+    with ExitStack() as stack:
+        what = "the source" if scene.copy is None else "the copy's origin"
+        source = stack.enter_context(snapshot(s.rows, what, scene.source_tables, **limits))  # type: ignore[arg-type]
+        if scene.copy is not None:
+            copy = stack.enter_context(snapshot(s.dsn, "the copy", scene.copy_tables, **limits))  # type: ignore[arg-type]
+            source = replace(source, copy=copy)
+        registry = stack.enter_context(
+            snapshot(scene.settings.registry.dsn, "the registry", scene.registry_tables, **limits)  # type: ignore[arg-type]
+        )
         if shown is not None:
             _tell(shown, source, registry)
             same_servers(scene, shown, source=source, registry=registry)
@@ -86,7 +75,8 @@ def subjects_in(scene: Scene, shown: Shown | None, source: Snapshot, registry: S
     """The subjects as these snapshots have them; what hides rows there is remembered."""
     out = []
     for known in scene.subjects:
-        subject = subject_of(known.name, known.data_type, source.first, registry.first)
+        copy = None if source.copy is None else source.copy.first
+        subject = subject_of(known.name, known.data_type, source.first, registry.first, copy)
         if shown is not None:
             told = shown.types[known.name]
             faults = [*subject.shown().hidden, *_keyless(subject, source)]
@@ -105,7 +95,7 @@ def _keyless(subject: Subject, source: Snapshot) -> list[str]:
 
 
 def _tell(shown: Shown, source: Snapshot, registry: Snapshot) -> None:
-    for side in (source, registry):
+    for side in filter(None, (source, source.copy, registry)):
         shown.snapshots.append(
             f"{side.what} at {utc(side.at)}, LSN {side.lsn}, {len(side.connections)} connections, tables locked first"
         )
@@ -113,7 +103,9 @@ def _tell(shown: Shown, source: Snapshot, registry: Snapshot) -> None:
 
 def same_servers(scene: Scene, shown: Shown, *, source: Snapshot, registry: Snapshot) -> None:
     """A snapshot has connections of its own: they must have reached the servers we met, past the fence."""
-    for side, snap in (("source", source), ("registry", registry)):
+    for side, snap in (("source", source), ("copy", source.copy), ("registry", registry)):
+        if snap is None:
+            continue
         met = next(met.now for met in scene.met if met.now.side == side)
         fault = identity.contradiction(met, identity.identify(snap.first, side))
         if fault is None and side == "source" and shown.fence is not None:
@@ -145,13 +137,15 @@ def look(
             say.phase(f"comparing {subject.name}")
             name = subject.name
             rests_on = shown.types[name].rests_on if since.auto else None
-            sights[name] = _sight(scene, subject, source, registry, readers[name], coverages[name], since, say, whole, rests_on)
+            asked = (readers[name], coverages[name], since, say, whole, rests_on)
+            sights[name] = _sight(scene, shown, subject, source, registry, *asked)
         shown.looked_at = shown.looked_at or source.at
         return Look(at=source.at, sights=sights, sees=(source.sees, registry.sees))
 
 
 def _sight(
     scene: Scene,
+    shown: Shown,
     subject: Subject,
     source: Snapshot,
     registry: Snapshot,
@@ -170,12 +164,12 @@ def _sight(
         until=source.at,
         indexed=subject.source.created_at_index is not None,
         always_dated=subject.source.always_dated,
-        whole=whole,
+        whole=whole or subject.copy is not None,  # a copy's own dates may be of yesterday: keys are compared, none left out
         rests_on=rests_on,
     )
     reader.since_us = chosen.since_us
     reader.verified = None if rests_on is None else rests_on.verified
-    if subject.source.hidden or subject.registry.hidden:
+    if subject.shown().hidden:
         # The proof `visible` fails: what the server lets us see is no answer, and it would refuse the reading anyway.
         empty = subject.key_type.empty()
         return Sight(
@@ -186,6 +180,7 @@ def _sight(
             coverage=coverage,
         )
     differences = compare(subject, source, registry, reader, chosen, say)
+    copies.judge(scene, subject, shown.types[subject.name], differences, source.lsn, say)
     candidates = candidates_of(subject, source, differences, reader, coverage, chosen)
     candidates.stale = stale.find(
         subject,

@@ -65,7 +65,7 @@ def _pass(
     }
     with (
         snapshot(scene.settings.registry.dsn, "the registry", scene.registry_tables, **limits) as registry,  # type: ignore[arg-type]
-        snapshot(s.dsn, "the source", scene.source_tables, **limits) as source,  # type: ignore[arg-type]
+        snapshot(s.rows, "the source", scene.source_tables, **limits) as source,  # type: ignore[arg-type]
     ):
         same_servers(scene, shown, source=source, registry=registry)
         shown.snapshots.append(f"for deletes: the registry at {utc(registry.at)} first, the source after it")

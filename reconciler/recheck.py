@@ -44,7 +44,8 @@ def run(settings: Settings, ledger: Ledger, past: Past, *, say: Say) -> Outcome:
             without_log=True,
             met=scene.met,
             pipeline=settings.fence.pipeline,
-            snapshot_faults=source_faults(scene),
+            snapshot_faults=source_faults(scene, "recheck"),
+            copied=scene.copy is not None,
             moved=world.moved(past.world, scene),
         )
         logbook = Logbook(scene, shown, ledger, None, 0.0, say)

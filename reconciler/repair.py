@@ -50,10 +50,9 @@ def unsure_of_the_source(r: Run) -> list[str]:
 
 
 def doors(r: Run) -> dict[str, Any]:
-    # A standby replays late: whether a row still exists is asked of its primary.
-    source = r.settings.source.primary or r.settings.source.dsn
+    # A standby replays late, and so does a copy: whether a row still exists is asked where it was created.
     return {
-        "source": partial(connect, source, "the source", read_only=True),
+        "source": partial(connect, r.settings.source.writable, "the source", read_only=True),
         "registry": partial(connect, r.settings.registry.dsn, "the registry", autocommit=False),
     }
 

@@ -25,6 +25,14 @@ from schemas.settings import Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Copied:
+    """A data type's table in a copy of the source, and which of its rows belong to the type."""
+
+    facts: catalog.Facts
+    scope: sql.Composed | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
     """One data type with its tables as the databases have them."""
 
@@ -35,6 +43,7 @@ class Subject:
     registry: catalog.Facts
     scope: sql.Composed | None  #: which source rows belong to it
     accepted: sql.Composed | None  #: which registry rows count
+    copy: Copied | None = None  #: of a source that is a copy: the copy's own table; `source` is then its origin's
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -42,6 +51,10 @@ class Subject:
 
     def shown(self) -> TypeShown:
         visible = [*self.source.seen, *self.registry.seen]
+        hidden = [*self.source.hidden, *self.registry.hidden]
+        if self.copy is not None:
+            visible += [f"in the copy {words}" for words in self.copy.facts.seen]
+            hidden += [f"in the copy {words}" for words in self.copy.facts.hidden]
         if self.data_type.source.scope:
             visible.append("scope: " + ", ".join(_scope_words(self.data_type)))
         if self.data_type.registry.accepted is None:
@@ -50,7 +63,7 @@ class Subject:
             name=self.name,
             topics=self.topics,
             empty_allowed=self.data_type.empty == "allowed",
-            hidden=[*self.source.hidden, *self.registry.hidden],
+            hidden=hidden,
             visible=visible,
         )
 
@@ -63,16 +76,22 @@ def _scope_words(data_type: DataType) -> list[str]:
     return words
 
 
+#: Runs that hold a copy against its origin in every look; the others refuse one.
+PROVE_COPIES = frozenset({"gaps", "cutover", "recheck"})
+
+
 @dataclass(slots=True)
 class Scene:
     """Open connections beside the snapshots, and the subjects. Close it."""
 
     settings: Settings
-    source: psycopg.Connection[Any]
+    source: psycopg.Connection[Any]  #: where the rows are: of a copy, its origin
     fence_at: psycopg.Connection[Any]  #: the primary: the source itself, unless the source is a standby
     registry: psycopg.Connection[Any]
     subjects: list[Subject]
     met: list[Met]
+    copy: psycopg.Connection[Any] | None = None  #: the copy itself, where the settings call the source one
+    patience_s: float = 30.0  #: bounds what is waited for between two looks at a copy
     stack: ExitStack = field(default_factory=ExitStack)
     kept: Connections = field(default_factory=Connections)  #: of snapshots that ended a moment ago
 
@@ -92,13 +111,20 @@ class Scene:
         return [subject.source.table for subject in self.subjects]
 
     @property
+    def copy_tables(self) -> list[Table]:
+        return [subject.copy.facts.table for subject in self.subjects if subject.copy is not None]
+
+    @property
     def registry_tables(self) -> list[Table]:
         return [subject.registry.table for subject in self.subjects]
 
     def ahead(self) -> None:
         """Begin to open the connections of the first snapshots, while others are waited for."""
         s = self.settings.source
-        for dsn, what in ((s.dsn, "the source"), (self.settings.registry.dsn, "the registry")):
+        sides = [(s.rows, "the source"), (self.settings.registry.dsn, "the registry")]
+        if self.copy is not None:
+            sides = [(s.rows, "the copy's origin"), (s.dsn, "the copy"), *sides[1:]]
+        for dsn, what in sides:
             wanted = Wanted(dsn=dsn, what=what, statement_timeout=s.statement_timeout, lock_timeout=s.lock_timeout)
             self.kept.ahead(wanted, s.slices)
 
@@ -115,42 +141,57 @@ def resolve(settings: Settings, names: Sequence[str], ledger: Ledger | None) -> 
     """Connect and look everything up. Raises UnavailableError, CatalogError, SettingsError."""
     with ExitStack() as stack:
         timeout = settings.source.statement_timeout
-        source = connect(settings.source.dsn, "the source", statement_timeout=timeout, read_only=True)
+        what = "the copy's origin" if settings.source.kind == "copy" else "the source"
+        source = connect(settings.source.rows, what, statement_timeout=timeout, read_only=True)
         stack.callback(source.close)
+        copy = None
+        if settings.source.kind == "copy":
+            copy = connect(settings.source.dsn, "the copy", statement_timeout=timeout, read_only=True)
+            stack.callback(copy.close)
         fence_at = source
         if settings.source.kind == "standby" and settings.source.primary is not None:
             fence_at = connect(settings.source.primary, "the source's primary", statement_timeout=timeout, read_only=True)
             stack.callback(fence_at.close)
         registry = connect(settings.registry.dsn, "the registry", statement_timeout=timeout)
         stack.callback(registry.close)
-        subjects = [subject_of(name, t, source, registry) for name, t in settings.chosen(list(names)).items()]
-        met = [_met(identity.identify(c, side), ledger) for c, side in ((source, "source"), (registry, "registry"))]
-        scene = Scene(settings=settings, source=source, fence_at=fence_at, registry=registry, subjects=subjects, met=met)
+        subjects = [subject_of(name, t, source, registry, copy) for name, t in settings.chosen(list(names)).items()]
+        sides = [(source, "source"), (registry, "registry"), *([(copy, "copy")] if copy is not None else [])]
+        met = [_met(identity.identify(c, side), ledger) for c, side in sides]
+        scene = Scene(
+            settings=settings, source=source, fence_at=fence_at, registry=registry, subjects=subjects, met=met, copy=copy
+        )
         scene.stack = stack.pop_all()
         return scene
 
 
-def source_faults(scene: Scene) -> list[str]:
-    """Why the source is not what the settings call it, or cannot be proved from here. Empty: nothing speaks against it."""
+def source_faults(scene: Scene, run: str) -> list[str]:
+    """Why the source is not what the settings call it, or cannot be proved by such a run. Empty: nothing speaks against it."""
     kind = scene.settings.source.kind
-    if kind == "copy":
-        return ["the source is a copy (settings), and a copy is not proved against its origin by this version"]
+    if kind == "copy" and run not in PROVE_COPIES:
+        return [f"the source is a copy (settings), which {run} does not hold against its origin"]
     oids = [oid for s in scene.subjects for oid in (s.source.oid, *(leaf.oid for leaf in s.source.relation.below))]
     with renamed("ask the source whether it is filled by a subscription"):
         fed = scene.source.execute(
             "SELECT srrelid::regclass::text FROM pg_subscription_rel WHERE srrelid = ANY(%s::oid[]) ORDER BY 1", [oids]
         ).fetchall()
         row = scene.source.execute("SELECT pg_is_in_recovery()").fetchone()
-    faults = [
-        f"{name} is filled by a logical subscription: the source is a copy, the settings call it {kind}" for (name,) in fed
-    ]
+    called = "its origin is itself a copy" if kind == "copy" else f"the source is a copy, the settings call it {kind}"
+    faults = [f"{name} is filled by a logical subscription: {called}" for (name,) in fed]
     if kind == "primary" and row and row[0]:
         faults.append("the source is a standby, and the settings call it a primary")
+    if kind == "copy" and row and row[0]:
+        faults.append("source.origin is a standby: name the primary, where rows are created")
+    if scene.copy is not None and _one_database(scene, "source", "copy"):
+        faults.append("the copy and its origin are the same database: it would be held against itself")
     if kind == "standby" and row and not row[0]:
         faults.append("the source is no standby (promoted?), and the settings call it one")
     if scene.fence_at is not scene.source:
         faults += _primary_faults(scene)
     return faults
+
+
+def _one_database(scene: Scene, *sides: str) -> bool:
+    return len({(met.now.system, met.now.database_oid) for met in scene.met if met.now.side in sides}) == 1
 
 
 def _primary_faults(scene: Scene) -> list[str]:
@@ -183,7 +224,13 @@ def _met(now: identity.Identity, ledger: Ledger | None) -> Met:
     return Met(now=now, before=before, contradiction=identity.contradiction(before, now))
 
 
-def subject_of(name: str, data_type: DataType, source: psycopg.Connection[Any], registry: psycopg.Connection[Any]) -> Subject:
+def subject_of(
+    name: str,
+    data_type: DataType,
+    source: psycopg.Connection[Any],
+    registry: psycopg.Connection[Any],
+    copy: psycopg.Connection[Any] | None = None,
+) -> Subject:
     """What the catalogs say of one data type, in the transactions of these connections.
 
     Asked again inside every snapshot: a partition attached since the scene was resolved conflicts with no lock of ours.
@@ -204,4 +251,18 @@ def subject_of(name: str, data_type: DataType, source: psycopg.Connection[Any], 
         registry=registry_facts,
         scope=condition(catalog.scope_of(source_facts.relation, "the source", s.scope)),
         accepted=condition((), accepted),
+        copy=None if copy is None else _copied(name, data_type, source_facts, copy),
     )
+
+
+def _copied(name: str, data_type: DataType, origin: catalog.Facts, copy: psycopg.Connection[Any]) -> Copied:
+    s = data_type.source
+    found = catalog.facts(copy, "the copy", s.table, s.key, created_at=s.created_at, zone=s.zone)
+    _readable("the copy", found)
+    if found.table.kinds != origin.table.kinds:
+        raise CatalogError(
+            f"data type {name!r}: the key of {found.relation.shown} is {', '.join(found.table.kinds)} in the copy and"
+            f" {', '.join(origin.table.kinds)} in its origin",
+            hint="a copy is held against its origin key by key: both need keys of one kind",
+        )
+    return Copied(facts=found, scope=condition(catalog.scope_of(found.relation, "the copy", s.scope)))

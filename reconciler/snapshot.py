@@ -37,6 +37,8 @@ class Snapshot:
     #: Which transactions it sees: where two snapshots of one server tell the same, they see the same rows. None on a
     #: standby, whose snapshots do not tell all.
     sees: str | None
+    #: Of a source that has a copy: the copy's snapshot, taken after this one.
+    copy: Snapshot | None = None
 
     @property
     def first(self) -> psycopg.Connection[Any]:

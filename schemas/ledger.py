@@ -191,7 +191,7 @@ identity = Table(
     "identity",
     metadata,
     Column("id", BigInteger, Identity(), primary_key=True),
-    Column("side", Text, nullable=False),  # source | registry
+    Column("side", Text, nullable=False),  # source | registry | copy
     Column("system", Text, nullable=False),
     Column("timeline", Integer, nullable=False),
     Column("database_oid", BigInteger, nullable=False),

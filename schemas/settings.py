@@ -50,6 +50,16 @@ class SourceSettings(Strict):
             raise ValueError("kind: copy needs 'origin', the DSN of the database it was copied from")
         return self
 
+    @property
+    def rows(self) -> Dsn:
+        """Where the rows are that a verdict is about: a copy's origin, else the source itself."""
+        return self.origin if self.kind == "copy" and self.origin is not None else self.dsn
+
+    @property
+    def writable(self) -> Dsn:
+        """Where those rows are created: a standby's primary, else as `rows`."""
+        return self.primary if self.kind == "standby" and self.primary is not None else self.rows
+
 
 class RegistrySettings(Strict):
     """The database with the registry tables."""

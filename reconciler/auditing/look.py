@@ -92,7 +92,7 @@ def look(eyes: Eyes, state: State | None, seen: Seen | None, follow: Follow) -> 
         without_log=False,
         met=scene.met,
         pipeline=scene.settings.fence.pipeline,
-        snapshot_faults=source_faults(scene),
+        snapshot_faults=source_faults(scene, "audit"),
     )
     _same_servers(shown)
     far = reaching.reach(scene, subject, state, eyes.marks, 0 if state is None else sum(len(w.keys) for w in state.waiting))

@@ -134,8 +134,10 @@ def agree(fence: FenceSettings, config: Mapping[str, Any], source: psycopg.Conne
 def mark(settings: Settings) -> None:
     """Write a message into the WAL of the server where the fence was taken. Raises FencepostError."""
     source = settings.source
-    dsn = source.primary if source.kind == "standby" and source.primary is not None else source.dsn
-    with connect(dsn, "the source", statement_timeout=source.statement_timeout) as connection, renamed("write fence.marker"):
+    with (
+        connect(source.writable, "the source", statement_timeout=source.statement_timeout) as connection,
+        renamed("write fence.marker"),
+    ):
         connection.execute("SELECT pg_logical_emit_message(true, %s, 'fence')", [MARKER])
 
 

@@ -36,6 +36,7 @@ class Subject:
     declared: DataType
     source: Facts | None = None
     registry: Facts | None = None
+    origin: Facts | None = None  #: of a copy, the table that it was made from
 
 
 @dataclass(kw_only=True)
@@ -115,6 +116,9 @@ def _look_up(ground: Ground) -> None:
         if ground.source is not None:
             asked = {"created_at": s.created_at, "zone": s.zone}
             subject.source = _facts(ground, subject, ground.source, "the source", s.table, s.key, asked)
+            if ground.settings.source.kind == "copy" and ground.fence_at not in (None, ground.source):
+                assert ground.fence_at is not None
+                subject.origin = _facts(ground, subject, ground.fence_at, "the copy's origin", s.table, s.key, asked)
         if ground.registry is not None:
             asked = {"created_at": r.created_at, "zone": r.zone or s.zone}
             subject.registry = _facts(ground, subject, ground.registry, "the registry", r.table, r.key, asked)

@@ -16,7 +16,7 @@ def look(ground: Ground) -> Iterator[Finding]:
     """Who is who; and that no two of them are one by mistake."""
     met: dict[str, identity.Identity] = {}
     for what, connection in ground.servers:
-        side = "registry" if what == "the registry" else "source"
+        side = _side(ground.settings, what)
         try:
             now = met[what] = identity.identify(connection, side)
         except FencepostError as error:
@@ -24,11 +24,18 @@ def look(ground: Ground) -> Iterator[Finding]:
             yield fail("identity", f"{what} does not tell who it is: {error}", try_=grant)
             continue
         yield ok("identity", f"{what} is {now.described}")
-        if what in ("the source", "the registry") and ground.ledger is not None:
+        if what != "the source's primary" and ground.ledger is not None:
             yield from _recorded(ground.ledger, now)
     yield from _related(ground.settings, met)
     for subject in ground.subjects:
         yield from _same_table(subject, met)
+
+
+def _side(settings: Settings, what: str) -> str:
+    """As runs record it: of a copy, the rows are its origin's."""
+    if what == "the registry":
+        return "registry"
+    return "copy" if settings.source.kind == "copy" and what == "the source" else "source"
 
 
 def _recorded(ledger: Ledger, now: identity.Identity) -> Iterator[Finding]:

@@ -23,8 +23,12 @@ def look(ground: Ground) -> Iterator[Finding]:
         yield from _snapshot(ground, ground.settings.source.dsn, "the source", source)
     if ground.registry is not None:
         yield from _snapshot(ground, ground.settings.registry.dsn, "the registry", registry)
-    if ground.fence_at is not None and source:
-        yield from _writers(ground, source)
+    origin = [subject.origin for subject in ground.subjects if subject.origin is not None]
+    if ground.settings.source.kind == "copy" and origin:
+        yield from _snapshot(ground, ground.settings.source.rows, "the copy's origin", origin)
+    written = origin if ground.settings.source.kind == "copy" else source
+    if ground.fence_at is not None and written:
+        yield from _writers(ground, written)
 
 
 def _snapshot(ground: Ground, dsn: Dsn, what: str, found: Sequence[Facts]) -> Iterator[Finding]:

@@ -58,6 +58,8 @@ class TypeShown:
     needles: Needles = field(default_factory=Needles)
     hidden: list[str] = field(default_factory=list)  #: why rows may be hidden from us
     visible: list[str] = field(default_factory=list)  #: what was looked at, in words
+    copy_seen: str | None = None  #: how a copy's rows compared with its origin's; None: not compared
+    copy_fault: str | None = None
     coverage: Coverage = field(default_factory=Coverage.nothing)
     unannounced: str | None = None  #: why the pipeline does not announce all of its rows
     in_flight: int = 0
@@ -77,6 +79,7 @@ class Shown:
     looked_at: datetime | None = None  #: the first look, by the source's clock
     snapshots: list[str] = field(default_factory=list)  #: each snapshot taken, in words
     snapshot_faults: list[str] = field(default_factory=list)
+    copied: bool = False  #: the source is a copy, and has to be held against its origin
     log: LogState | None = None
     log_fault: str | None = None  #: the event log could not be reached at all
     reread_at: datetime | None = None

@@ -1,4 +1,4 @@
-"""One REPEATABLE READ snapshot a side, taken after its tables were locked, and after the fence."""
+"""One REPEATABLE READ snapshot a side, taken after its tables were locked, and after the fence; a copy held to its origin."""
 
 from __future__ import annotations
 
@@ -20,3 +20,20 @@ def look(shown: Shown) -> Iterable[Proof]:
         yield Proof(name=NAME, held=False, seen=seen, try_="mend that and run the command again")
         return
     yield Proof(name=NAME, held=True, seen="; ".join(shown.snapshots))
+    if shown.copied:
+        yield from _copies(shown)
+
+
+def _copies(shown: Shown) -> Iterable[Proof]:
+    """Of each data type, whether the copy holds every row of its origin."""
+    for name, told in shown.types.items():
+        held = told.copy_fault is None and told.copy_seen is not None
+        yield Proof(
+            name=NAME,
+            data_type=name,
+            held=held,
+            seen=told.copy_fault or told.copy_seen or "the copy was not held against its origin",
+            try_=None
+            if held
+            else "wait until replication has caught up, or copy the table anew; or name the origin in source.dsn, as a primary",
+        )
