@@ -94,6 +94,8 @@ def _gaps(run: Run) -> Iterator[Row]:
         every = gaps.cases(run.size.gaps[-1])
         for case in every if major == 18 else every[:1]:
             yield gaps.compared(run.stand, _now_us(), major, case, run.repeats, memory)
+    for case in gaps.scattered(run.size.gaps[0]):
+        yield gaps.compared(run.stand, _now_us(), 18, case, run.repeats, memory)
     yield from memory
 
 

@@ -15,7 +15,7 @@ from bench.child import Used, fencepost, run
 from bench.machine import load
 from bench.stand import Stand
 from bench.table import Row, seconds
-from bench.world import Column, Kind, World
+from bench.world import Column, Kind, Shape, World
 from tests.stack.postgres import Major
 
 GAPS = 3  # the exit code that says so
@@ -91,6 +91,7 @@ class Case:
     rows: int
     missing: int
     kind: Kind = "int"
+    shape: Shape = "dense"
     must: float
     aim: float
 
@@ -104,12 +105,21 @@ def cases(rows: int) -> tuple[Case, ...]:
     )
 
 
+def scattered(rows: int) -> tuple[Case, ...]:
+    """Integers as they are where each shard or tenant has a range of its own, and where they are made at random."""
+    return (
+        Case(name=f"gaps, {millions(rows)} rows in islands, 100 gaps", rows=rows, missing=100, shape="islands", must=2, aim=1),
+        Case(name=f"gaps, {millions(rows)} rows at random, 100 gaps", rows=rows, missing=100, shape="sparse", must=2, aim=1.1),
+    )
+
+
 def compared(stand: Stand, now_us: int, major: Major, case: Case, count: int, memory: list[Row]) -> Row:
     """The ratio of one case; what it took of memory is noted on the side."""
     dropped = min(60, case.missing)
     world = World(
-        stand=stand, major=major, rows=case.rows, missing=case.missing, dropped=dropped, kind=case.kind, now_us=now_us
-    ).build()
+        stand=stand, major=major, rows=case.rows, missing=case.missing, dropped=dropped, kind=case.kind,
+        shape=case.shape, now_us=now_us,
+    ).build()  # fmt: skip
     done = rounds(world, count)
     world.drop()
     memory.append(_memory(f"memory of {case.name}, PostgreSQL {major}", done))

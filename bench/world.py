@@ -32,6 +32,8 @@ from schemas.settings import Settings, load
 from tests.stack.postgres import Major, Postgres
 
 Kind = Literal["int", "uuid"]
+#: One after the other; 1,000 neighbours at a time, a billion apart; anywhere in 62 bits, in no order.
+Shape = Literal["dense", "islands", "sparse"]
 Column = npt.NDArray[Any]
 
 PARTITIONS = 4
@@ -42,6 +44,8 @@ TAIL = 20_000
 #: The rows spread evenly over these days, the last of them an hour old.
 DAYS = 10
 _COPY = 500_000
+_ISLAND, _APART = 1000, 1_000_000_000
+_ODD = 0x1E3779B97F4A7C15
 _2000_US = 946_684_800_000_000
 _HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 
@@ -56,6 +60,7 @@ class World:
     missing: int
     dropped: int
     kind: Kind = "int"
+    shape: Shape = "dense"  #: of integers
     now_us: int
 
     @cached_property
@@ -82,7 +87,11 @@ class World:
     def keys(self) -> Column:
         """In the order of their creation."""
         if self.kind == "int":
-            return np.arange(1, self.rows + 1, dtype=np.int64)
+            places = np.arange(1, self.rows + 1, dtype=np.int64)
+            if self.shape == "islands":
+                return places // _ISLAND * _APART + places % _ISLAND
+            # An odd factor moves every number of 62 bits to a place of its own, in no order.
+            return places * _ODD & (1 << 62) - 1 if self.shape == "sparse" else places
         lanes = np.random.default_rng(18).integers(0, 1 << 64, (self.rows, 2), np.uint64)
         lanes[:, 1] |= np.uint64(1)  # in the last byte: a key that ends in zero bytes is another topic
         return lanes.astype(">u8").view("S16").ravel()

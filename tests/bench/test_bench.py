@@ -17,7 +17,14 @@ ROOT = Path(__file__).parent.parent.parent
 ROWS = {
     "startup": ["start-up"],
     "track": ["track avro", "stored", "track debezium-avro", "track json", "track debezium-json"],
-    "gaps": ["gaps, 20 k rows, 100 gaps", "gaps, 20 k rows, 10 % missing", "gaps, 20 k uuid rows", "memory"],
+    "gaps": [
+        "gaps, 20 k rows, 100 gaps",
+        "gaps, 20 k rows, 10 % missing",
+        "gaps, 20 k uuid rows",
+        "gaps, 20 k rows in islands",
+        "gaps, 20 k rows at random",
+        "memory",
+    ],
     "scaling": ["growth"],
     "backfill": ["backfill"],
     "proofs": ["cutover"],
