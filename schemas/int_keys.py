@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from pyroaring import BitMap64
 
+from schemas.sparse_bitmaps import column_of
+
 if TYPE_CHECKING:
     from schemas.key_sets import Key
 
@@ -59,7 +61,10 @@ class IntKeys:
 
     @classmethod
     def parse(cls, data: bytes) -> IntKeys:
-        return cls(BitMap64.deserialize(data))
+        biased = column_of(data) if len(data) >= _SPARSE_BYTES else None
+        if biased is None or not _far_apart(int(biased[0]), int(biased[-1]), len(biased)):
+            return cls(BitMap64.deserialize(data))
+        return cls.from_sorted((biased ^ np.uint64(BIAS)).view(np.int64))
 
     @property
     def bits(self) -> BitMap64:
@@ -212,6 +217,8 @@ def _run(first: int, end: int) -> BitMap64:
 
 
 BITS_END = 1 << 64
+#: What is shorter is read as a bitmap in no time.
+_SPARSE_BYTES = 1 << 12
 _DENSE_CUT = 1 << 28  # a mask of so many numbers takes 4096 containers
 #: Keys this far apart on average are held in a column: 8 bytes each, where a container of few costs some 60.
 _APART = 1 << 12
