@@ -79,7 +79,8 @@ class Connections:
             if connection.info.transaction_status in (TransactionStatus.INTRANS, TransactionStatus.INERROR):
                 connection.execute("ROLLBACK")
             if connection.info.transaction_status == TransactionStatus.IDLE:
-                self._idle.append((wanted, time.monotonic(), connection))
+                # In front: the one given back last leads the next snapshot, and has the catalogs at hand.
+                self._idle.insert(0, (wanted, time.monotonic(), connection))
                 return
         connection.close()
 

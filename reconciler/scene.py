@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -236,8 +237,12 @@ def subject_of(
     Asked again inside every snapshot: a partition attached since the scene was resolved conflicts with no lock of ours.
     """
     s, r = data_type.source, data_type.registry
-    source_facts = catalog.facts(source, "the source", s.table, s.key, created_at=s.created_at, zone=s.zone)
-    registry_facts = catalog.facts(registry, "the registry", r.table, r.key, created_at=r.created_at, zone=r.zone or s.zone)
+    with ThreadPoolExecutor(1) as beside:  # each is a dozen questions on a connection of its own
+        asked = beside.submit(
+            catalog.facts, registry, "the registry", r.table, r.key, created_at=r.created_at, zone=r.zone or s.zone
+        )
+        source_facts = catalog.facts(source, "the source", s.table, s.key, created_at=s.created_at, zone=s.zone)
+        registry_facts = asked.result()
     for what, found in (("the source", source_facts), ("the registry", registry_facts)):
         _readable(what, found)
     columns = catalog.columns_exist(registry_facts.relation, "the registry", [*(r.accepted or {}), *r.insert])
