@@ -43,12 +43,12 @@ class Connections:
 
     def __init__(self) -> None:
         self._idle: list[tuple[Wanted, float, psycopg.Connection[Any]]] = []
-        self._openers: list[tuple[Thread, Wanted, list[psycopg.Connection[Any]]]] = []
+        self._openers: list[tuple[Thread, Wanted, list[tuple[float, psycopg.Connection[Any]]]]] = []
 
     def ahead(self, wanted: Wanted, count: int) -> None:
         """Begin to open so many, side by side. One that fails is opened again when it is taken, and then tells why."""
         for _ in range(count):
-            into: list[psycopg.Connection[Any]] = []
+            into: list[tuple[float, psycopg.Connection[Any]]] = []
             opener = Thread(target=_open, args=(wanted, into), name="open-ahead", daemon=True)
             opener.start()
             self._openers.append((opener, wanted, into))
@@ -87,7 +87,8 @@ class Connections:
     def _collect(self) -> None:
         for opener, wanted, into in self._openers:
             opener.join()
-            self._idle += [(wanted, time.monotonic(), connection) for connection in into]
+            # Since when it was opened, not since now: reading the log may have taken an hour meanwhile.
+            self._idle += [(wanted, since, connection) for since, connection in into]
         self._openers.clear()
 
     def close(self) -> None:
@@ -97,6 +98,7 @@ class Connections:
         self._idle.clear()
 
 
-def _open(wanted: Wanted, into: list[psycopg.Connection[Any]]) -> None:
+def _open(wanted: Wanted, into: list[tuple[float, psycopg.Connection[Any]]]) -> None:
     with suppress(FencepostError):
-        into.append(wanted.open())
+        connection = wanted.open()
+        into.append((time.monotonic(), connection))
