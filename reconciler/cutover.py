@@ -14,7 +14,7 @@ from datetime import timedelta
 
 from databases.connect import renamed
 from databases.ledger import Ledger
-from reconciler import captain, copies, fence, history, lease, orphans, pipelines, proofs
+from reconciler import captain, copies, fence, history, lease, orphans, pipelines, proofs, writers
 from reconciler.announced import AnnouncedReader
 from reconciler.coverage import Coverage
 from reconciler.examine import WAIT, Run, begin, type_outcomes
@@ -172,16 +172,8 @@ def _fixed(asked: Since, outcomes: Sequence[TypeOutcome]) -> Since:
 
 
 def _writes(r: Run) -> str:
-    """Whether the database refuses further writes; a promise it may break is told as such."""
-    with renamed("ask the source whether it refuses writes"):
-        row = r.scene.fence_at.execute(
-            "SELECT coalesce((SELECT bool_or(lower(split_part(c, '=', 2)) IN ('on', 'true', '1', 'yes'))"
-            " FROM pg_db_role_setting s, unnest(s.setconfig) c WHERE s.setdatabase = (SELECT oid FROM pg_database"
-            " WHERE datname = current_database()) AND s.setrole = 0 AND c LIKE 'default_transaction_read_only=%'), false)"
-        ).fetchone()
-    if row and row[0]:
-        return "new sessions are read-only by default, which a session may override; CLEAR is as of this snapshot"
-    return "the source still accepts writes; CLEAR is as of this snapshot, and later rows are not in it"
+    """Who may still create rows; a promise the database may break is told as such."""
+    return writers.standing(r.scene.fence_at, [s.source.oid for s in r.scene.subjects]).described
 
 
 def _deletes(r: Run, outcomes: Sequence[TypeOutcome], readers: Mapping[str, AnnouncedReader], locate: Locate | None) -> None:

@@ -19,6 +19,7 @@ import psycopg
 from databases.connect import renamed
 from reconciler.identity import lsn_number
 from reconciler.ports import Say, names
+from reconciler.writers import WRITERS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,39 +64,9 @@ class Fence:
         return lsn_number(self.lsn)
 
 
-#: A row reaches a table through its partitions and what it is a partition of, through views and rules, and through a key
-#: that a foreign key cascades into it: `ways`. Nor does a role need a grant on any of them where it may call, or set off by
-#: a trigger, a SECURITY DEFINER function whose owner has one: `lenders`. And a grant may have been taken back since a
-#: transaction wrote: its rows can still be committed, and so long it holds the lock that it wrote under.
-_LISTED = """
-WITH RECURSIVE above(oid) AS (
-  SELECT unnest(%(tables)s::oid[]) UNION SELECT i.inhparent FROM pg_inherits i JOIN above ON i.inhrelid = above.oid
-), below(oid) AS (
-  SELECT unnest(%(tables)s::oid[]) UNION SELECT i.inhrelid FROM pg_inherits i JOIN below ON i.inhparent = below.oid
-), written AS (SELECT oid FROM above UNION SELECT oid FROM below),
-steps(reached, from_) AS (
-  SELECT d.refobjid, r.ev_class FROM pg_rewrite r
-    JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid AND d.refclassid = 'pg_class'::regclass
-  UNION ALL SELECT conrelid, confrelid FROM pg_constraint WHERE contype = 'f' AND confupdtype = 'c'
-), ways(oid) AS (
-  SELECT oid FROM written UNION SELECT s.from_ FROM steps s JOIN ways ON s.reached = ways.oid
-), granted AS MATERIALIZED (
-  SELECT r.oid FROM pg_roles r WHERE EXISTS (
-    SELECT FROM ways w
-     WHERE has_table_privilege(r.oid, w.oid, 'INSERT, UPDATE') OR has_any_column_privilege(r.oid, w.oid, 'INSERT, UPDATE')
-        OR (w.oid NOT IN (SELECT oid FROM written) AND has_table_privilege(r.oid, w.oid, 'DELETE')))
-), lenders AS MATERIALIZED (
-  SELECT p.oid, p.prorettype = 'trigger'::regtype AS by_trigger FROM pg_proc p
-   WHERE p.prosecdef AND EXISTS (SELECT FROM granted g WHERE pg_has_role(p.proowner, g.oid, 'MEMBER'))
-), writers AS MATERIALIZED (
-  SELECT oid FROM granted
-  UNION
-  SELECT r.oid FROM pg_roles r JOIN lenders f ON NOT f.by_trigger AND has_function_privilege(r.oid, f.oid, 'EXECUTE')
-  UNION
-  SELECT r.oid FROM lenders f JOIN pg_trigger t ON t.tgfoid = f.oid
-    JOIN pg_roles r ON has_table_privilege(r.oid, t.tgrelid, 'INSERT, UPDATE, DELETE, TRUNCATE')
-                    OR has_any_column_privilege(r.oid, t.tgrelid, 'INSERT, UPDATE')
-)
+#: A grant may have been taken back since a transaction wrote: its rows can still be committed, and so long it holds the
+#: lock that it wrote under.
+_LISTED = f"""{WRITERS}
 SELECT l.virtualtransaction, l.pid, a.usename, a.application_name, a.xact_start,
        -- Who may not see the type still sees that nobody logged in to this database: only autovacuum works like that.
        coalesce(a.backend_type, CASE WHEN a.datid <> 0 AND coalesce(a.usesysid, 0) = 0 THEN 'autovacuum worker' END),
@@ -108,7 +79,7 @@ SELECT l.virtualtransaction, l.pid, a.usename, a.application_name, a.xact_start,
        ) OR EXISTS (SELECT FROM writers w WHERE pg_has_role(a.usesysid, w.oid, 'MEMBER'))
   FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
  WHERE l.locktype = 'virtualxid' AND l.granted AND l.mode = 'ExclusiveLock' AND l.pid <> pg_backend_pid()
-"""
+"""  # noqa: S608 - both halves are constants
 _PREPARED = """
 SELECT gid, owner, prepared FROM pg_prepared_xacts WHERE database = current_database()
 """
