@@ -42,8 +42,10 @@ faults: venv  ## every fault of the suite by several seeds; writes tests/faults/
 
 SOAK_MINUTES ?= 30
 SOAK_SEED    ?= 1
-soak: venv  ## random faults and kills for SOAK_MINUTES, from SOAK_SEED
+AUDIT_MINUTES ?= 60
+soak: venv  ## random faults and kills for SOAK_MINUTES, then an audit that is struck for AUDIT_MINUTES, from SOAK_SEED
 	$(BIN)/python -m tests.faults --minutes $(SOAK_MINUTES) --seeds $(SOAK_SEED)
+	$(BIN)/python -m tests.audit --minutes $(AUDIT_MINUTES) --seed $(SOAK_SEED)
 
 lint: venv  ## ruff, code and format
 	$(BIN)/ruff check .

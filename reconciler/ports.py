@@ -62,3 +62,8 @@ def names(items: Sequence[str], limit: int = 5) -> str:
     """`a, b, c and 7 more`."""
     shown = ", ".join(items[:limit])
     return shown if len(items) <= limit else f"{shown} and {len(items) - limit} more"
+
+
+def some(count: int, one: str) -> str:
+    """`1 range`, `2 ranges`."""
+    return f"{count} {one if count == 1 else one + 's'}"

@@ -23,7 +23,7 @@ from reconciler.examine import WAIT, Run, begin, type_outcomes, words
 from reconciler.lease import Held, Rank
 from reconciler.look import Sight
 from reconciler.outcome import Outcome, TypeOutcome
-from reconciler.ports import CatchUp, Locate, Say, Topics
+from reconciler.ports import CatchUp, Locate, Say, Topics, some
 from reconciler.scene import Subject
 from reconciler.sweeping import book, heal, mark, second
 from reconciler.sweeping.book import Pass, Stage, Total
@@ -151,7 +151,7 @@ class _Sweep:
         r = self.r
         found = book.going(r.ledger, r.scene, subject, r.id, deletes=r.shown.deletes)
         if found is not None and found.stage is not Stage.ABANDONED:
-            done = "all of its ranges were seen" if found.stage is Stage.COVERED else f"{found.number} ranges were seen"
+            done = "all of its ranges were seen" if found.stage is Stage.COVERED else f"{some(found.number, 'range')} so far"
             r.notes.append(f"{subject.name}: goes on with the pass begun {utc(found.started_at)}, of which {done}")
             return found
         if found is not None:
@@ -192,7 +192,7 @@ class _Sweep:
 
     def _tell_snapshots(self, totals: Mapping[str, Total]) -> None:
         for name, total in totals.items():
-            told = f"{name}: {total.ranges} ranges, each under one snapshot a side, the registry's first"
+            told = f"{name}: {some(total.ranges, 'range')}, each under one snapshot a side, the registry's first"
             self.r.shown.snapshots.append(f"{told}, since {utc(self.passes[name].started_at)}")
 
     # -- judgement ----------------------------------------------------------------------------------------------------

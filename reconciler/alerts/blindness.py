@@ -41,7 +41,9 @@ def alerts(settings: Settings, *, patience: float = 1.0) -> Iterator[Alert]:
     yield from _audit(every, settle, minute)
     yield from _sight(every, minute, settings.fence.skew)
     yield from _log(every, settle, minute)
-    yield from _coverage(settings.sweep.every, minute)
+    yield from _coverage(minute)
+    if "every" in settings.sweep.model_fields_set:  # else nobody said that sweeps are run
+        yield _old_sweep(settings.sweep.every)
     yield Alert(
         name="FencepostGapsOpen",
         severity=Severity.TICKET,
@@ -154,7 +156,7 @@ def _log(every: timedelta, settle: timedelta, minute: timedelta) -> Iterator[Ale
     )
 
 
-def _coverage(sweep_every: timedelta, minute: timedelta) -> Iterator[Alert]:
+def _coverage(minute: timedelta) -> Iterator[Alert]:
     yield Alert(
         name="FencepostHoleOpen",
         severity=Severity.TICKET,
@@ -175,8 +177,11 @@ def _coverage(sweep_every: timedelta, minute: timedelta) -> Iterator[Alert]:
         summary="Records of the event log could not be read",
         description="{{ $value }} records wait in quarantine. `fencepost quarantine list` names them, with the reason.",
     )
+
+
+def _old_sweep(sweep_every: timedelta) -> Alert:
     # Old for as long again before it is told: a first pass has as much time as a late one.
-    yield Alert(
+    return Alert(
         name="FencepostSweepOld",
         severity=Severity.TICKET,
         expression=_not_since(SWEEP_FINISHED, sweep_every),

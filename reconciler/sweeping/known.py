@@ -14,6 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from databases.ledger import Ledger
+from reconciler.ports import some
 from reconciler.scene import resolve
 from reconciler.sweeping import book
 from reconciler.sweeping.book import UNDATED, Stage
@@ -108,7 +109,7 @@ def _safe(settings: Settings, ledger: Ledger, name: str, last: sa.Row[Any]) -> t
 def _going_on(ledger: Ledger, begun: sa.Row[Any]) -> str:
     ranges, rows, _ = _so_far(ledger, begun)
     stage = "waits to be judged" if begun.state == Stage.COVERED else "is at work, or was broken off"
-    return f"a pass begun {utc(begun.started_at)} {stage}: {ranges} ranges with {rows} rows were seen"
+    return f"a pass begun {utc(begun.started_at)} {stage}: so far {some(ranges, 'range')} with {some(rows, 'row')}"
 
 
 def _so_far(ledger: Ledger, begun: sa.Row[Any]) -> tuple[int, int, int]:

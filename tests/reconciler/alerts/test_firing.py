@@ -168,9 +168,15 @@ def test_what_makes_us_blind_is_told_alone(
     fires(settings(sweep={"every": "1h"}), healthy() | differing, firing)
 
 
+def test_where_no_setting_says_that_sweeps_are_run_none_is_missed(fires: Fires) -> None:
+    fires(settings(), healthy() | {SWEEP: "0x2900"}, {minute: [] for minute in (60, 1439, 2890)})
+
+
 def test_every_alert_is_seen_firing_in_some_test() -> None:
     seen = {case[0] for case in BLIND.values()} | {FAST["alertname"], SLOW["alertname"], "FencepostNoAudit", "FencepostDown"}
-    assert seen == {rule["alert"] for g in groups(settings())["groups"] for rule in g["rules"] if "alert" in rule}
+    assert seen == {
+        rule["alert"] for g in groups(settings(sweep={"every": "1h"}))["groups"] for rule in g["rules"] if "alert" in rule
+    }
 
 
 HARMLESS = {

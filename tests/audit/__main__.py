@@ -1,0 +1,87 @@
+"""`python -m tests.audit --minutes 60`: an audit in fast motion, struck at random; at the end everything must be counted.
+
+Struck are the audits, the broker, and the database server that holds source, registry and ledger. `make soak` runs it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.audit.motion import Application, Motion
+from tests.end_to_end.installation import Installation, fine_items, fresh_databases, item, item_tables, settings
+from tests.stack.kafka import Kafka
+from tests.stack.postgres import Postgres
+from tests.stack.processes import StandError, wait_until
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.audit", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--seed", type=int, default=1)
+    asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # else servers stay behind
+    folder = Path(tempfile.mkdtemp(prefix="fencepost-audit-"))
+    folder.chmod(0o711)
+    try:
+        with Postgres(folder / "postgres") as postgres, Kafka(folder / "kafka") as kafka:
+            source, target = fresh_databases(postgres)
+            topic = kafka.create_topic("items")
+            item_tables(source, target)
+            fine_items(source, target, kafka, topic, range(1, 101))
+            here = Installation(folder, settings(source, target, kafka, {"item": item(topic)}))
+            with Motion(here, Application(source, target, kafka, topic, every_s=0.3), target) as motion:
+                _struck(motion, postgres, kafka, random.Random(asked.seed), asked.minutes)
+                told = motion.totals()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    print(f"all is counted: {told}")
+    return 0
+
+
+def _struck(motion: Motion, postgres: Postgres, kafka: Kafka, rng: random.Random, minutes: float) -> None:
+    until = time.monotonic() + minutes * 60
+    with motion.application.at_work():
+        while time.monotonic() < until:
+            motion.application.losing = rng.random() < 0.5
+            time.sleep(rng.uniform(0, 3))
+            which = rng.choice(["audit", "audit", "both", "broker", "database", "stall"])
+            print(f"{time.strftime('%H:%M:%S')} {which}", flush=True)
+            match which:
+                case "broker":
+                    kafka.kill()
+                    time.sleep(rng.uniform(0, 3))
+                    kafka.start()
+                case "database":
+                    postgres.kill()
+                    wait_until(lambda: _started(postgres), "the server is back", within_s=60)
+                case "stall":
+                    motion.application.held.set()
+                    time.sleep(rng.uniform(1, 4))
+                    motion.application.held.clear()
+                case _:
+                    names = list(motion.audits) if which == "both" else [rng.choice(list(motion.audits))]
+                    for name in names:
+                        motion.kill(name)
+                        motion.begin(name)
+            motion.looks_on()
+        motion.all_is_counted()
+
+
+def _started(postgres: Postgres) -> bool:
+    """Sessions of a killed server notice a moment later that it is gone; until then nobody may start on its data."""
+    try:
+        postgres.start()
+    except StandError:
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,196 @@
+"""An audit in fast motion: an application that loses some of its events, two audits and a tracker as processes, and what
+strikes them. What was planted is known, so what was counted can be held against it.
+
+The application keeps the order that a publisher with one outbox keeps: a row is committed, then announced, and nothing
+later is announced before. Where a server is away it tries again until it is back.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+from confluent_kafka import Producer
+
+from tests.end_to_end.installation import Installation, Running, event
+from tests.stack.kafka import Kafka
+from tests.stack.processes import LOOPBACK, free_port, wait_until
+
+WITHIN_S = 60.0
+FIRST = 1000
+
+
+@dataclass
+class Application:
+    """Creates rows, announces them, registers what it announced. `losing`: of five, one is never announced."""
+
+    source: str
+    target: str
+    kafka: Kafka
+    topic: str
+    losing: bool = False
+    every_s: float = 0.1
+    made: list[int] = field(default_factory=list)
+    lost: list[int] = field(default_factory=list)
+    held: threading.Event = field(default_factory=threading.Event)  #: while set, what is made is not announced
+
+    def work(self, stop: threading.Event) -> None:
+        producer = Producer({"bootstrap.servers": self.kafka.bootstrap, "enable.idempotence": True, "log_level": 0})
+        key = FIRST
+        kept: list[int] = []
+        while not stop.wait(self.every_s):
+            keys = list(range(key, key + 10))
+            key += len(keys)
+            self._until_done(self.source, "INSERT INTO items (id) SELECT unnest(%s::bigint[]) ON CONFLICT DO NOTHING", keys)
+            self.made += keys
+            lost = [k for k in keys if self.losing and k % 5 == 0]
+            self.lost += lost
+            kept += [k for k in keys if k not in lost]
+            if self.held.is_set():
+                continue
+            for k in kept:
+                producer.produce(self.topic, event(k), partition=0)
+            while producer.flush(1):
+                pass
+            self._until_done(
+                self.target,
+                "INSERT INTO item_registry (item_id, created_at) SELECT unnest(%s::bigint[]), now() ON CONFLICT DO NOTHING",
+                kept,
+            )
+            kept = []
+        for k in kept:
+            producer.produce(self.topic, event(k), partition=0)
+        producer.flush(30)
+
+    @staticmethod
+    def _until_done(dsn: str, statement: str, keys: list[int]) -> None:
+        until = time.monotonic() + WITHIN_S
+        while True:
+            try:
+                with psycopg.connect(dsn, autocommit=True, connect_timeout=5) as db:
+                    db.execute(statement, [keys])
+                return
+            except psycopg.OperationalError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.1)
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        stop, failed = threading.Event(), list[BaseException]()
+
+        def run() -> None:
+            try:
+                self.work(stop)
+            except BaseException as error:  # noqa: BLE001 - raised again below
+                failed.append(error)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join(90)
+        if failed:
+            raise failed[0]
+
+
+@dataclass
+class Motion:
+    """Two audits of one data type, as processes, and the ledger's word for what they counted."""
+
+    here: Installation
+    application: Application
+    target: str
+    _stack: ExitStack = field(default_factory=ExitStack)
+    audits: dict[str, Running] = field(default_factory=dict)
+
+    def __enter__(self) -> Motion:
+        for name in ("one", "other"):
+            self.begin(name)
+        wait_until(lambda: self.looks() > 0, "a first look is kept", within_s=WITHIN_S)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def begin(self, name: str) -> None:
+        here = self.here.with_(
+            ("audit", {"every": "500ms", "listen": f"{LOOPBACK}:{free_port()}"}),
+            ("fence", {"settle": "200ms", "skew": "200ms"}),
+            ("tracker", {"flush_every": "100ms"}),
+            ("alerts/webhook", None),
+        )
+        self.audits[name] = self._stack.enter_context(here.started("audit"))
+
+    def kill(self, name: str) -> None:
+        child = self.audits[name].child
+        child.kill()
+        child.wait(30)
+
+    def holder(self) -> str:
+        """Whose process has the lease; dead ones have it until it runs out."""
+        pids = {str(running.child.pid): name for name, running in self.audits.items()}
+        (found,) = self.asked("SELECT holder FROM fencepost.lease WHERE name = 'audit:item'")
+        return next(name for pid, name in pids.items() if f" pid {pid} " in found[0])
+
+    def holds(self, name: str) -> None:
+        wait_until(lambda: self.holder() == name, f"the {name} audit has taken over", within_s=WITHIN_S)
+
+    def the_lease_runs_out(self) -> None:
+        """As if its time had passed; whoever is alive renews it."""
+        self.asked("UPDATE fencepost.lease SET expires_at = clock_timestamp() WHERE name = 'audit:item' RETURNING 1")
+
+    def looks(self) -> int:
+        if self.asked("SELECT to_regclass('fencepost.audit')::text") == [(None,)]:
+            return 0
+        return int(self.asked("SELECT coalesce(max(look), 0) FROM fencepost.audit")[0][0])
+
+    def totals(self) -> dict[str, int]:
+        rows = self.asked(
+            "SELECT name, kind, value FROM fencepost.total WHERE subject = 'item' AND name IN"
+            " ('fencepost_rows_audited_total', 'fencepost_drops_total', 'fencepost_late_total')"
+        )
+        short = {"fencepost_rows_audited_total": "rows", "fencepost_late_total": "late"}
+        return {str(short.get(name, kind)): value for name, kind, value in rows if value}
+
+    def blind(self) -> str:
+        (row,) = self.asked("SELECT coalesce(blind, '') FROM fencepost.audit")
+        return str(row[0])
+
+    def asked(self, query: str) -> list[tuple[Any, ...]]:
+        """Raises psycopg.OperationalError while the server is away."""
+        with psycopg.connect(self.target, autocommit=True, connect_timeout=5) as db:
+            return db.execute(query).fetchall()
+
+    def looks_on(self) -> None:
+        """Wait until somebody has looked, and kept it, twice more."""
+        before = self._patient(self.looks)
+        wait_until(lambda: self._patient(self.looks) >= before + 2, "somebody looks on", within_s=WITHIN_S)
+
+    @staticmethod
+    def _patient(ask: Callable[[], int]) -> int:
+        try:
+            return ask()
+        except psycopg.OperationalError:
+            return -1
+
+    def all_is_counted(self) -> None:
+        """Each row once, each loss once, and nothing else, while the log goes on."""
+        self.application.losing = False
+        made, lost = len(self.application.made), len(self.application.lost)
+
+        def counted() -> bool:
+            found = self.totals()
+            return found.get("rows", 0) >= made and found.get("dropped_create", 0) >= lost
+
+        wait_until(counted, f"{made} rows and {lost} drops are counted", within_s=2 * WITHIN_S)
+        found = self.totals()
+        assert found.pop("rows") <= len(self.application.made)
+        assert found == ({"dropped_create": lost} if lost else {}), found

@@ -1,0 +1,57 @@
+"""`kill -9` in the middle of everything: every planted drop is counted once, no other ever, by whoever is alive."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.audit.motion import Application, Motion
+from tests.end_to_end.installation import Installation, fine_items, item, item_tables, settings
+from tests.stack.kafka import Kafka
+from tests.stack.processes import wait_until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+@pytest.fixture
+def motion(databases: tuple[str, str], kafka: Kafka, topic_name: str, tmp_path: Path) -> Iterator[Motion]:
+    source, target = databases
+    kafka.create_topic(topic_name)
+    item_tables(source, target)
+    fine_items(source, target, kafka, topic_name, range(1, 101))
+    here = Installation(tmp_path, settings(source, target, kafka, {"item": item(topic_name)}))
+    with Motion(here, Application(source, target, kafka, topic_name), target) as made:
+        yield made
+
+
+def test_audits_that_are_killed_lose_no_drop_and_count_none_twice(motion: Motion) -> None:
+    application = motion.application
+    with application.at_work():
+        application.losing = True
+        for _ in range(2):
+            motion.looks_on()
+            first = motion.holder()
+            other = next(name for name in motion.audits if name != first)
+            motion.kill(first)
+            motion.the_lease_runs_out()
+            motion.holds(other)
+            motion.looks_on()
+            motion.begin(first)
+        motion.all_is_counted()
+    assert motion.application.lost
+
+
+def test_a_log_that_stalls_is_blindness_and_its_end_shows_only_what_was_lost(motion: Motion) -> None:
+    application = motion.application
+    with application.at_work():
+        motion.looks_on()
+        application.held.set()
+        wait_until(lambda: "log" in motion.blind(), "the audit says that it is blind", within_s=60)
+        application.losing = True
+        motion.looks_on()
+        assert set(motion.totals()) <= {"rows"}
+        application.held.clear()
+        motion.all_is_counted()
+        wait_until(lambda: motion.blind() == "", "it sees again", within_s=60)
