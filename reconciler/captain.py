@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from databases.ledger import Ledger
-from reconciler import history, lease, recall
+from reconciler import history, killed, lease, recall
 from reconciler.outcome import Outcome
 from reconciler.ports import Say
 from schemas.errors import FencepostError, RefusedWrite
@@ -25,7 +25,10 @@ POLL_S = 0.2
 def follow(ledger: Ledger, settings: str, say: Say) -> Outcome | None:
     """Wait for a captain of the same settings (their hash) that is at work; its outcome. None where there is none, or it
     died. Raises RefusedWrite where somebody writes under other settings, FencepostError where the captain failed."""
-    if not ledger.exists() or (taken := lease.holder_of(ledger)) is None or taken.run is None:
+    if not ledger.exists():
+        return None
+    killed.settle(ledger)  # a captain that is known to be dead is not waited for
+    if (taken := lease.holder_of(ledger)) is None or taken.run is None:
         return None
     if taken.rank < lease.Rank.CUTOVER:  # a sweep or an audit: it gives way between two of its batches
         return None
@@ -40,7 +43,7 @@ def follow(ledger: Ledger, settings: str, say: Say) -> Outcome | None:
         past = recall.load(ledger, run)
         if past.report is not None:
             return _outcome(ledger, past.report)
-        if past.state != history.State.RUNNING:
+        if past.state not in (history.State.RUNNING, history.State.KILLED):
             raise FencepostError(f"the cutover that was followed, run {run}, did not finish: {past.note or past.state}")
         holder = lease.holder_of(ledger)
         if holder is None or holder.run != run:

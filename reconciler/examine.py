@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from databases.ledger import Ledger
-from reconciler import history, identity, orphans, outcome, world
+from reconciler import alive, history, identity, killed, orphans, outcome, world
 from reconciler.announced import AnnouncedReader
 from reconciler.catalog import remember_kinds
 from reconciler.judge import gap_lines, judge
@@ -118,6 +118,7 @@ def begin(
         if topics is not None and not without_log:
             topics([s.name for s in scene.subjects])
         ledger.upgrade()
+        killed.settle(ledger)
         with ledger.begin("remember the key types") as connection:
             remember_kinds(connection, {s.name: s.source.table.kinds for s in scene.subjects})
         shown = Shown(
@@ -144,17 +145,18 @@ def begin(
             started_at=datetime.now(UTC),
             wait=wait,
         )
-        try:
-            yield run
-        except KeyboardInterrupt:
-            with suppress(FencepostError):
-                history.interrupted(ledger, run.id, "interrupted by the operator")
-            raise
-        except Exception as error:
-            # A ledger that is away too must not hide why we failed; the run then reads as one that was killed.
-            with suppress(FencepostError):
-                history.fail(ledger, run.id, error)
-            raise
+        with alive.kept(ledger, run.id):
+            try:
+                yield run
+            except KeyboardInterrupt:
+                with suppress(FencepostError):
+                    history.interrupted(ledger, run.id, "interrupted by the operator")
+                raise
+            except Exception as error:
+                # A ledger that is away too must not hide why we failed; the run then reads as one that was killed.
+                with suppress(FencepostError):
+                    history.fail(ledger, run.id, error)
+                raise
 
 
 def _rest_on_sweeps(ledger: Ledger, scene: Scene, shown: Shown) -> None:

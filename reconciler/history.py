@@ -1,8 +1,9 @@
 """Remember what every run asked, showed and found, each chained to the one before, so that it can be checked later.
 
-A run is opened, and ends once: finished with its report, failed, or interrupted. At its end it takes the next number and
-a digest over what it says and the digest before it: whoever changes, adds or removes a run afterwards breaks the chain
-behind it. Reading and checking are `reconciler.recall`; nothing here judges.
+A run is opened, and ends once: finished with its report, failed, interrupted, or killed. At its end it takes the next
+number and a digest over what it says and the digest before it: whoever changes, adds or removes a run afterwards breaks
+the chain behind it. Reading and checking are `reconciler.recall`; a run whose process died is closed by
+`reconciler.killed`; nothing here judges.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pydantic import BaseModel, SecretStr
 from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
 
 from databases.ledger import Ledger
+from reconciler import alive
 from schemas import ledger as tables
 from schemas.errors import Exit, FencepostError, LedgerError
 from schemas.keys import ByteKeys, IntKeys, KeySet
@@ -37,10 +39,11 @@ _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 class State(StrEnum):
     """How far a run has come."""
 
-    RUNNING = "running"  #: or killed: a dead process cannot say so
+    RUNNING = "running"  #: or killed, and nobody has settled it yet
     FINISHED = "finished"  #: it judged, or did what it was told
     FAILED = "failed"  #: it could not finish; the note says why
     INTERRUPTED = "interrupted"  #: it was told to stop; the note says where
+    KILLED = "killed"  #: its process died without a word; another run found that out
 
 
 #: Data type -> (class, cause) -> the keys that a run found, gaps or orphans.
@@ -77,6 +80,7 @@ def begin(
         row["world"] = world
     with ledger.begin("record the run") as connection:
         connection.execute(sa.insert(tables.run).values(row))
+        alive.begun(connection, run)
     return run
 
 
@@ -145,6 +149,11 @@ def interrupted(ledger: Ledger, run: str, where: str, *, now: datetime | None = 
     _end(ledger, run, State.INTERRUPTED, where, Exit.FAILED, now)
 
 
+def killed(connection: sa.Connection, run: str, note: str) -> None:
+    """Close a run whose process is gone, within the caller's transaction. When it ended, and with what code, nobody knows."""
+    _close(connection, run, {"state": State.KILLED, "note": note})
+
+
 def _end(ledger: Ledger, run: str, state: State, note: str, code: Exit, now: datetime | None) -> None:
     end = {"state": state, "finished_at": now or datetime.now(UTC), "exit_code": int(code), "note": note}
     with ledger.begin("record how the run ended") as connection:
@@ -203,7 +212,8 @@ def _close(connection: sa.Connection, run: str, end: Mapping[str, Any]) -> None:
         sa.update(tables.run).where(tables.run.c.id == run, tables.run.c.state == State.RUNNING).values(end)
     )
     if updated.rowcount != 1:
-        raise LedgerError(f"the run {run} cannot be closed: it has ended before, or was never opened")
+        raise _closed_before(connection, run)
+    alive.ended(connection, run)
     last = connection.execute(
         sa.select(tables.run.c.number, tables.run.c.digest)
         .where(tables.run.c.number.is_not(None))
@@ -223,6 +233,17 @@ def _close(connection: sa.Connection, run: str, end: Mapping[str, Any]) -> None:
             index_elements=[tables.chain.c.id], set_={"number": now_last.excluded.number, "digest": now_last.excluded.digest}
         )
     )
+
+
+def _closed_before(connection: sa.Connection, run: str) -> LedgerError:
+    """A verdict that cannot be stored may not be told."""
+    state = connection.scalar(sa.select(tables.run.c.state).where(tables.run.c.id == run))
+    if state == State.KILLED:
+        return LedgerError(
+            f"the run {run} was given up for dead: it gave no sign of life for a minute and longer",
+            hint="what it found is not kept; run it again",
+        )
+    return LedgerError(f"the run {run} cannot be closed: it has ended before, or was never opened")
 
 
 # -- the chain --------------------------------------------------------------------------------------------------------

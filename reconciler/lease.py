@@ -132,8 +132,11 @@ def holder_of(ledger: Ledger, name: str = WRITER) -> Taken | None:
 class Held:
     """A lease of ours. As a context manager it is renewed in the background, and given back at the end."""
 
-    def __init__(self, ledger: Ledger, *, name: str, epoch: int, holder: str, run: str, ttl: timedelta) -> None:
+    def __init__(
+        self, ledger: Ledger, *, name: str, epoch: int, holder: str, run: str, ttl: timedelta, every: timedelta | None = None
+    ) -> None:
         self.ledger, self.name, self.epoch, self.holder, self.run, self.ttl = ledger, name, epoch, holder, run, ttl
+        self.every = every or ttl / 3
         self._lost = threading.Event()
         self._stop = threading.Event()
         self._renewals = threading.Thread(target=self._renew_for_ever, name="lease", daemon=True)
@@ -214,7 +217,7 @@ class Held:
             raise self.refusal()
 
     def _renew_for_ever(self) -> None:
-        while not self._stop.wait(self.ttl.total_seconds() / 3):
+        while not self._stop.wait(self.every.total_seconds()):
             # A ledger that is away for a moment is no lost lease: the epoch decides, at the next write.
             with contextlib.suppress(FencepostError):
                 if not self.renew():

@@ -16,6 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from databases.ledger import Ledger
+from reconciler import alive
 from reconciler.history import GENESIS, Link, State, links
 from schemas import ledger as tables
 from schemas.errors import LedgerError, SettingsError
@@ -39,6 +40,7 @@ class Past:
     note: str | None
     number: int | None
     digest: str | None
+    silent_since: datetime | None = None  #: running, and without a sign of life since then: killed, most likely
     text: str | None = None  #: the stored JSON, read only where one run is asked for
     world: Mapping[str, Any] | None = None  #: what it judged; likewise
 
@@ -59,6 +61,7 @@ class Past:
             "note": self.note,
             "number": self.number,
             "digest": self.digest,
+            "silent_since": None if self.silent_since is None else utc(self.silent_since),
         }
 
 
@@ -201,7 +204,15 @@ def _cut_short(last: Link | None, end: tuple[int, str] | None) -> str | None:
     return None
 
 
-_COLUMNS = [column for column in tables.run.c if column.name not in ("settings", "report", "previous", "world")]
+_COLUMNS = [
+    *(column for column in tables.run.c if column.name not in ("settings", "report", "previous", "world")),
+    sa.select(tables.lease.c.expires_at - alive.LIFE)
+    .where(tables.lease.c.name == alive.LEASE + tables.run.c.id, tables.run.c.state == State.RUNNING)
+    .where(tables.lease.c.expires_at <= sa.func.clock_timestamp())
+    .correlate(tables.run)
+    .scalar_subquery()
+    .label("silent_since"),
+]
 
 
 def _past(row: sa.Row[*tuple[Any, ...]]) -> Past:

@@ -15,9 +15,10 @@ from typing import Any
 
 from databases.connect import connect
 from databases.ledger import Ledger
-from reconciler import backfill, history, lease, removal
+from reconciler import alive, backfill, history, killed, lease, removal
 from reconciler.ports import Say
 from schemas.errors import FencepostError, RefusedWrite
+from schemas.keys import KeySet
 from schemas.settings import Settings
 from terminal.layout import columns, counted
 
@@ -70,30 +71,42 @@ class Taken:
 
 def run(settings: Settings, ledger: Ledger, of: str, *, say: Say) -> Taken:
     """Undo run `of`. Raises RefusedWrite where another run is writing, or where `of` wrote to another database."""
+    killed.settle(ledger)
     started = history.begin(ledger, KIND, history.settings_hash(settings, (of,)))
-    try:
-        held = lease.acquire(ledger, started)
-        if isinstance(held, lease.Taken):
-            raise RefusedWrite(f"the registry is being written by {held.described}", hint="wait until that run has ended")
-        say.phase(f"taking back what run {of} inserted")
-        with held:
-            registry = partial(connect, settings.registry.dsn, "the registry", autocommit=False)
-            done = backfill.undo(ledger, of, registry=registry, lease=held, progress=say.advance)
-            orphans = removal.undo(ledger, of, registry=registry, lease=held)
-    except KeyboardInterrupt:
-        with suppress(FencepostError):
-            history.interrupted(ledger, started, f"interrupted while taking back what run {of} inserted; run it again")
-        raise
-    except Exception as error:
-        with suppress(FencepostError):
-            history.fail(ledger, started, error)
-        raise
+    with alive.kept(ledger, started):
+        try:
+            done, orphans = _taken_back(settings, ledger, of, started, say)
+        except KeyboardInterrupt:
+            with suppress(FencepostError):
+                history.interrupted(ledger, started, f"interrupted while taking back what run {of} inserted; run it again")
+            raise
+        except Exception as error:
+            with suppress(FencepostError):
+                history.fail(ledger, started, error)
+            raise
+        taken = Taken(run=started, of=of, data_types=_all_counts(done, orphans))
+        history.done(ledger, started, json.dumps(taken.plain(), ensure_ascii=False), now=datetime.now(UTC))
+        return taken
+
+
+def _all_counts(done: Mapping[str, backfill.Undone], orphans: Mapping[str, tuple[KeySet, KeySet]]) -> dict[str, Counts]:
     counts = {name: _counts(u) for name, u in done.items()}
     for name, (back, left) in orphans.items():
         counts[name] = replace(counts.get(name, Counts(removed=0, touched=0, gone=0)), put_back=len(back), left=len(left))
-    taken = Taken(run=started, of=of, data_types=counts)
-    history.done(ledger, started, json.dumps(taken.plain(), ensure_ascii=False), now=datetime.now(UTC))
-    return taken
+    return counts
+
+
+def _taken_back(
+    settings: Settings, ledger: Ledger, of: str, started: str, say: Say
+) -> tuple[dict[str, backfill.Undone], dict[str, tuple[KeySet, KeySet]]]:
+    held = lease.acquire(ledger, started)
+    if isinstance(held, lease.Taken):
+        raise RefusedWrite(f"the registry is being written by {held.described}", hint="wait until that run has ended")
+    say.phase(f"taking back what run {of} inserted")
+    with held:
+        registry = partial(connect, settings.registry.dsn, "the registry", autocommit=False)
+        done = backfill.undo(ledger, of, registry=registry, lease=held, progress=say.advance)
+        return done, removal.undo(ledger, of, registry=registry, lease=held)
 
 
 def _counts(u: backfill.Undone) -> Counts:

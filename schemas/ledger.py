@@ -267,7 +267,7 @@ run = Table(
     Column("id", Text, primary_key=True),
     Column("kind", Text, nullable=False),
     Column("settings", Text, nullable=False),  # a hash: a second captain follows the run of the same settings
-    Column("state", Text, nullable=False),  # running | finished | failed | interrupted
+    Column("state", Text, nullable=False),  # running | finished | failed | interrupted | killed
     Column("started_at", DateTime(timezone=True), nullable=False),
     Column("finished_at", DateTime(timezone=True)),
     Column("verdict", Text),

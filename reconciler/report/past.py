@@ -22,13 +22,13 @@ def listed(past: Sequence[Past], now: datetime) -> str:
 
 
 def without_verdict(past: Past, now: datetime) -> str:
-    """A run that did not judge: it failed, was stopped, is at work, or was an undo."""
+    """A run that did not judge: it failed, was stopped or killed, is at work, or was an undo."""
     lines = [f"{past.kind}, run {past.run}: {past.state}"]
     lines += wrapped(f"Started {moment(past.started_at)}, {_took(past, now)}.")
     lines += wrapped(past.note) if past.note else []
     lines += wrapped(past.text) if past.text else []
     if past.state is State.RUNNING:
-        lines += wrapped("It is still at work, or its process was killed before it could say how it ended.")
+        lines += wrapped(f"{_at_work(past)}.")
     return "\n".join(lines) + "\n"
 
 
@@ -43,7 +43,16 @@ def checked(result: Checked) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _at_work(past: Past) -> str:
+    if past.silent_since is None:
+        return "It is still at work, or its process was killed a moment ago"
+    since = moment(past.silent_since)
+    return f"It gave no sign of life since {since}: its process was most likely killed, and the next run will say so"
+
+
 def _took(past: Past, now: datetime) -> str:
+    if past.state is State.KILLED:
+        return "until it was killed"
     span = span_words(((past.finished_at or now) - past.started_at).total_seconds())
     return span if past.finished_at else f"{span} so far"
 
@@ -51,4 +60,6 @@ def _took(past: Past, now: datetime) -> str:
 def _result(past: Past) -> str:
     if past.verdict:
         return past.verdict
+    if past.silent_since is not None:
+        return f"{past.state}: no sign of life since {moment(past.silent_since)}"
     return f"{past.state}: {past.note}" if past.note else str(past.state)
