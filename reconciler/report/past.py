@@ -45,7 +45,7 @@ def checked(result: Checked) -> str:
 
 def _at_work(past: Past) -> str:
     if past.silent_since is None:
-        return "It is still at work, or its process was killed a moment ago"
+        return "It is still at work, or its process was killed before it could say how it ended"
     since = moment(past.silent_since)
     return f"It gave no sign of life since {since}: its process was most likely killed, and the next run will say so"
 
