@@ -110,6 +110,7 @@ def _by_spans(
             _add(total, theirs, ours, heard)
             for copied in copies:
                 _hold_against(total, theirs, copied)
+            source.may_be_held()
             total.needles.pushed += part.needles
             if isinstance(part.span, probe.Range):
                 total.spans.append(part.span)
@@ -206,6 +207,7 @@ def surplus(subject: Subject, source: Snapshot, registry: Snapshot, reader: Anno
     with closing(parts):  # type: ignore[type-var]
         for part in parts:
             heard_of.pop(part.span)
+            source.may_be_held()
             done += len(part.registry)
             out = out | (part.registry - part.source)
             say.advance(done, None)

@@ -21,7 +21,7 @@ from reconciler.ports import Say
 from reconciler.probe import Reader, count_keyless, present
 from reconciler.proofs.shown import Shown
 from reconciler.scene import Scene, Subject, subject_of
-from reconciler.snapshot import Snapshot, snapshot
+from reconciler.snapshot import Limits, Snapshot, snapshot
 from reconciler.states import count_states
 from reconciler.unreadable import named_in_quarantine
 from reconciler.window import Evidence, Plan, Since, microseconds, plan
@@ -55,15 +55,15 @@ class Look:
 def both(scene: Scene, shown: Shown | None) -> Iterator[tuple[Snapshot, Snapshot]]:
     """A snapshot of the source, then one of the registry: what registers meanwhile is no gap. A copy's lies in between."""
     s = scene.settings.source
-    limits = {"slices": s.slices, "statement_timeout": s.statement_timeout, "lock_timeout": s.lock_timeout, "kept": scene.kept}
+    limits, kept = Limits.of(s), scene.kept
     with ExitStack() as stack:
         what = "the source" if scene.copy is None else "the copy's origin"
-        source = stack.enter_context(snapshot(s.rows, what, scene.source_tables, **limits))  # type: ignore[arg-type]
+        source = stack.enter_context(snapshot(s.rows, what, scene.source_tables, limits, kept=kept))
         if scene.copy is not None:
-            copy = stack.enter_context(snapshot(s.dsn, "the copy", scene.copy_tables, **limits))  # type: ignore[arg-type]
+            copy = stack.enter_context(snapshot(s.dsn, "the copy", scene.copy_tables, limits, kept=kept))
             source = replace(source, copy=copy)
         registry = stack.enter_context(
-            snapshot(scene.settings.registry.dsn, "the registry", scene.registry_tables, **limits)  # type: ignore[arg-type]
+            snapshot(scene.settings.registry.dsn, "the registry", scene.registry_tables, limits, kept=kept)
         )
         if shown is not None:
             _tell(shown, source, registry)

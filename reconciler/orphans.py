@@ -20,7 +20,7 @@ from reconciler.ports import Locate, Say
 from reconciler.probe import Reader, present
 from reconciler.proofs.shown import Shown
 from reconciler.scene import Scene, Subject
-from reconciler.snapshot import snapshot
+from reconciler.snapshot import Limits, snapshot
 from schemas.events import Op
 from schemas.keys import KeySet
 from schemas.verdict import OrphanClass, utc
@@ -57,15 +57,10 @@ def _pass(
     readers: Mapping[str, AnnouncedReader],
 ) -> dict[str, KeySet]:
     s = scene.settings.source
-    limits = {
-        "slices": s.slices,
-        "statement_timeout": s.statement_timeout,
-        "lock_timeout": s.lock_timeout,
-        "kept": scene.kept,
-    }
+    limits, kept = Limits.of(s), scene.kept
     with (
-        snapshot(scene.settings.registry.dsn, "the registry", scene.registry_tables, **limits) as registry,  # type: ignore[arg-type]
-        snapshot(s.rows, "the source", scene.source_tables, **limits) as source,  # type: ignore[arg-type]
+        snapshot(scene.settings.registry.dsn, "the registry", scene.registry_tables, limits, kept=kept) as registry,
+        snapshot(s.rows, "the source", scene.source_tables, limits, kept=kept) as source,
     ):
         same_servers(scene, shown, source=source, registry=registry)
         shown.snapshots.append(f"for deletes: the registry at {utc(registry.at)} first, the source after it")

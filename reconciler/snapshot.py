@@ -7,6 +7,7 @@ exported, and every slice's connection, which has locked them too, imports it.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -20,9 +21,29 @@ from databases.connect import renamed
 from reconciler.connections import Connections, Wanted
 from reconciler.probe import Table
 from schemas.errors import UnavailableError
-from schemas.settings import Dsn
+from schemas.settings import Dsn, SourceSettings
 
 _BEGIN = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a snapshot may cost its server: connections, and times to wait, to ask and to be held."""
+
+    slices: int
+    statement_timeout: timedelta
+    lock_timeout: timedelta
+    held_at_most: timedelta
+
+    @staticmethod
+    def of(settings: SourceSettings) -> Limits:
+        """The same for both sides."""
+        return Limits(
+            slices=settings.slices,
+            statement_timeout=settings.statement_timeout,
+            lock_timeout=settings.lock_timeout,
+            held_at_most=settings.snapshot_max,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +58,7 @@ class Snapshot:
     #: Which transactions it sees: where two snapshots of one server tell the same, they see the same rows. None on a
     #: standby, whose snapshots do not tell all.
     sees: str | None
+    until: float  #: by `time.monotonic`; held longer, it keeps the server's vacuum from too much
     #: Of a source that has a copy: the copy's snapshot, taken after this one.
     copy: Snapshot | None = None
 
@@ -44,28 +66,34 @@ class Snapshot:
     def first(self) -> psycopg.Connection[Any]:
         return self.connections[0]
 
+    def may_be_held(self) -> None:
+        """To be asked between two statements. Raises UnavailableError where it was held for too long."""
+        if time.monotonic() > self.until:
+            raise UnavailableError(
+                f"a snapshot of {self.what} was held for longer than source.snapshot_max",
+                hint="raise source.snapshot_max, or ask when the servers are less busy",
+            )
+
 
 @contextmanager
 def snapshot(
     dsn: Dsn,
     what: str,
     tables: Sequence[Table],
+    limits: Limits,
     *,
-    slices: int,
-    statement_timeout: timedelta,
-    lock_timeout: timedelta,
     kept: Connections | None = None,
 ) -> Iterator[Snapshot]:
-    """Lock `tables`, take a snapshot, share it over `slices` connections; all is given back at the end.
+    """Lock `tables`, take a snapshot, share it over the limits' connections; all is given back at the end.
 
     Connections come from `kept` and go there; without it they are opened and closed. Raises UnavailableError where a lock
     is not to be had in time or a connection is lost.
     """
-    wanted = Wanted(dsn=dsn, what=what, statement_timeout=statement_timeout, lock_timeout=lock_timeout)
+    wanted = Wanted(dsn=dsn, what=what, statement_timeout=limits.statement_timeout, lock_timeout=limits.lock_timeout)
     with ExitStack() as stack:
         if kept is None:
             kept = stack.enter_context(closing(Connections()))
-        connections = kept.take(wanted, slices)
+        connections = kept.take(wanted, limits.slices)
         for connection in connections:
             stack.callback(kept.give_back, wanted, connection)
         leader, *others = connections
@@ -75,6 +103,7 @@ def snapshot(
             for connection in connections:
                 connection.execute(_BEGIN)
                 _lock(connection, what, tables)
+            since = time.monotonic()
             row = leader.execute(
                 "SELECT pg_export_snapshot(), clock_timestamp(), pg_is_in_recovery(),"
                 " CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END::text,"
@@ -91,6 +120,7 @@ def snapshot(
             lsn=lsn or "",
             in_recovery=in_recovery,
             sees=sees,
+            until=since + limits.held_at_most.total_seconds(),
         )
 
 

@@ -199,6 +199,7 @@ def _compare(
     )
     with closing(parts):  # type: ignore[type-var]
         for part in parts:
+            source.may_be_held()
             new = part.source - known.pop(part.span)
             wanted = new | (part.span.select(asked) & part.source)
             found.new = found.new | new

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from reconciler import fence
@@ -11,7 +12,7 @@ from reconciler.catalog import Facts
 from reconciler.ports import names
 from reconciler.preflight.finding import Finding, failed, ok, warn
 from reconciler.preflight.ground import LOCK_TIMEOUT, STATEMENT_TIMEOUT, Ground
-from reconciler.snapshot import snapshot
+from reconciler.snapshot import Limits, snapshot
 from schemas.errors import FencepostError
 from schemas.settings import Dsn
 
@@ -32,15 +33,13 @@ def look(ground: Ground) -> Iterator[Finding]:
 
 
 def _snapshot(ground: Ground, dsn: Dsn, what: str, found: Sequence[Facts]) -> Iterator[Finding]:
-    started = time.monotonic()
+    started, limits = time.monotonic(), Limits.of(ground.settings.source)
     try:
         with snapshot(
             dsn,
             what,
             [facts.table for facts in found],
-            slices=ground.settings.source.slices,
-            statement_timeout=STATEMENT_TIMEOUT,
-            lock_timeout=min(LOCK_TIMEOUT, ground.settings.source.lock_timeout),
+            replace(limits, statement_timeout=STATEMENT_TIMEOUT, lock_timeout=min(LOCK_TIMEOUT, limits.lock_timeout)),
         ) as taken:
             took = time.monotonic() - started
             connections = len(taken.connections)

@@ -7,7 +7,6 @@ a second time before it is judged, as every first sighting. The reverse directio
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ from reconciler.probe.reader import Plan
 from reconciler.probe.tables import not_null
 from reconciler.proofs.shown import Shown
 from reconciler.scene import Scene, Subject, subject_of
-from reconciler.snapshot import Snapshot, snapshot
+from reconciler.snapshot import Limits, Snapshot, snapshot
 from reconciler.sweeping.cut import Size, end_of
 from reconciler.sweeping.verified import Verified
 from schemas.errors import UnavailableError
@@ -119,16 +118,11 @@ class Eye:
     def _slices(
         self, subject: Subject, source: Snapshot, registry: Snapshot, low: Key | None, high: Key | None
     ) -> Iterator[Slice]:
-        began, most = time.monotonic(), self.scene.settings.source.snapshot_max.total_seconds()
         sides = _sides(subject, source, registry, deletes=self.deletes)
         with closing(probe.learn(sides, subject.key_type, self._guess, low=low, high=high)) as parts:  # type: ignore[type-var]
             for part in parts:
                 yield part
-                if time.monotonic() - began > most:
-                    raise UnavailableError(
-                        f"a snapshot of {subject.name} was held for longer than source.snapshot_max ({most:.0f} s)",
-                        hint="raise source.snapshot_max, or sweep when the servers are less busy",
-                    )
+                source.may_be_held()
 
     def _guess(self, span: Span) -> KeySet:
         heard = self.reader.span(span)
@@ -248,15 +242,10 @@ def _sets(subject: Subject, sets: tuple[KeySet, ...], *, deletes: bool) -> tuple
 def _pair(scene: Scene, shown: Shown, subject: Subject) -> Iterator[tuple[Snapshot, Snapshot]]:
     settings: Settings = scene.settings
     s = settings.source
-    limits = {
-        "slices": s.slices,
-        "statement_timeout": s.statement_timeout,
-        "lock_timeout": s.lock_timeout,
-        "kept": scene.kept,
-    }
+    limits, kept = Limits.of(s), scene.kept
     with (
-        snapshot(settings.registry.dsn, "the registry", [subject.registry.table], **limits) as registry,  # type: ignore[arg-type]
-        snapshot(s.dsn, "the source", [subject.source.table], **limits) as source,  # type: ignore[arg-type]
+        snapshot(settings.registry.dsn, "the registry", [subject.registry.table], limits, kept=kept) as registry,
+        snapshot(s.dsn, "the source", [subject.source.table], limits, kept=kept) as source,
     ):
         same_servers(scene, shown, source=source, registry=registry)
         if shown.snapshot_faults:

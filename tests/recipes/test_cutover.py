@@ -15,7 +15,7 @@ from databases.ledger import Ledger
 from reconciler import undo
 from reconciler.outcome import Outcome
 from reconciler.ports import Silent
-from schemas.errors import RefusedWrite
+from schemas.errors import RefusedWrite, UnavailableError
 from schemas.verdict import Verdict
 from tests.recipes.world import World, found
 from tests.stack.postgres import Postgres
@@ -332,3 +332,14 @@ def test_a_source_that_is_fed_by_a_subscription_is_no_primary(items: World, post
 def test_a_copy_is_not_proved_by_itself(items: World) -> None:
     items.extra = {"source": {"dsn": items.source, "kind": "copy", "origin": items.source}}
     assert items.gaps().report.verdict is Verdict.CANNOT_TELL
+
+
+def test_a_compare_that_holds_its_snapshot_for_too_long_stops_and_writes_nothing(items: World) -> None:
+    items.rows([201])
+    items.extra = {"source": {"dsn": items.source, "snapshot_max": "1ms"}}
+    for run in (items.gaps, items.cutover):
+        with pytest.raises(UnavailableError, match=r"held for longer than source\.snapshot_max"):
+            run()
+    assert "201" not in items.in_registry()
+    items.extra = {}
+    assert items.cutover().report.verdict is Verdict.CLEAR

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import psycopg
 import pytest
 
-from reconciler.snapshot import snapshot
+from reconciler.snapshot import Limits, snapshot
+from schemas.errors import UnavailableError
 from schemas.settings import Dsn
 
-SECOND = timedelta(seconds=5)
+SOME = timedelta(minutes=1)
+LIMITS = Limits(slices=2, statement_timeout=SOME, lock_timeout=SOME, held_at_most=SOME)
 
 
 def sees(dsn: str) -> str | None:
-    with snapshot(Dsn(dsn), "the source", [], slices=2, statement_timeout=SECOND, lock_timeout=SECOND) as taken:
+    with snapshot(Dsn(dsn), "the source", [], LIMITS) as taken:
         return taken.sees
 
 
@@ -54,3 +57,13 @@ def test_a_standby_tells_nothing(database: str, postgres: object) -> None:
     assert isinstance(postgres, Postgres)
     with postgres.standby() as standby:
         assert sees(standby.dsn(database.rpartition("/")[2])) is None
+
+
+def test_a_snapshot_that_is_held_for_too_long_says_so(database: str) -> None:
+    with snapshot(Dsn(database), "the source", [], LIMITS) as taken:
+        taken.may_be_held()
+    with (
+        snapshot(Dsn(database), "the source", [], replace(LIMITS, held_at_most=timedelta(0))) as taken,
+        pytest.raises(UnavailableError, match=r"a snapshot of the source was held for longer than source\.snapshot_max"),
+    ):
+        taken.may_be_held()

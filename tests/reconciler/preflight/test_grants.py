@@ -15,7 +15,7 @@ from databases.connect import connect
 from databases.ledger import Ledger
 from reconciler.catalog import facts
 from reconciler.preflight import Level
-from reconciler.snapshot import snapshot
+from reconciler.snapshot import Limits, snapshot
 from schemas.settings import Dsn
 from tests.reconciler.preflight.conftest import REGISTRY, SOURCE, World
 from tests.stack.postgres import Postgres, binaries
@@ -102,10 +102,7 @@ def test_the_reader_takes_a_snapshot_and_can_write_nothing(granted_world: World)
                 db.execute(statement)
     with closing(connect(settings.source.dsn, "the source", read_only=True)) as db:
         table = facts(db, "the source", "public.jobs", ["id"]).table
-    s = settings.source
-    with snapshot(
-        s.dsn, "the source", [table], slices=2, statement_timeout=s.statement_timeout, lock_timeout=s.lock_timeout
-    ) as taken:
+    with snapshot(settings.source.dsn, "the source", [table], Limits.of(settings.source)) as taken:
         assert taken.first.execute("SELECT count(*) FROM public.jobs").fetchone() == (500,)
 
 
