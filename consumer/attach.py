@@ -10,10 +10,12 @@ import logging
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from consumer.damage import beyond
 from consumer.intake import Hole, anchor_hash
 from consumer.ledger import lock_number, record_holes
 from consumer.streams.contract import EventStream, Place, Shape, Span
@@ -58,8 +60,17 @@ class Attached:
     seen: str
 
 
-def judge(standing: Standing, span: Span, topic_id: str | None, same: bool | None, broken: str | None = None) -> Ruling:
-    """Rule on one partition. `same`: whether the record before the position is still the one we read; None: unknown."""
+def judge(
+    standing: Standing,
+    span: Span,
+    topic_id: str | None,
+    same: bool | None,
+    broken: str | None = None,
+    *,
+    readable: int | None = None,
+) -> Ruling:
+    """Rule on one partition. `same`: whether the record before the position is still the one we read; None: unknown.
+    `readable`: where reading can go on behind a damaged batch."""
     if standing.topic_id and topic_id:
         recreated = standing.topic_id != topic_id
     else:
@@ -76,6 +87,8 @@ def judge(standing: Standing, span: Span, topic_id: str | None, same: bool | Non
         told = re.search(r"end offset (?:is )?(\d+)", broken)
         cut = min(int(told[1]), standing.next) if told else standing.start
         return Ruling(next=max(cut, span.start), lost=("truncated", max(cut, span.start), standing.next))
+    if readable is not None and readable > standing.next:
+        return Ruling(next=readable, lost=("corrupt", standing.next, readable))
     return Ruling(next=standing.next)
 
 
@@ -86,6 +99,7 @@ def attach(
     places: Collection[Place] | None = None,
     *,
     broken: Mapping[Place, str] | None = None,
+    corrupt: Collection[Place] = (),
     shape: Shape | None = None,
 ) -> Attached:
     """Register every partition of the topics, and rule on `places`, those we are about to read (None: all)."""
@@ -97,6 +111,7 @@ def attach(
     recorded, before = _recorded(ledger, shape)
     spans = stream.spans(everywhere)
     anchors = _anchors(stream, shape, recorded, spans, ours)
+    readable = _readable(stream, recorded, spans, [p for p in ours if p in corrupt])
     with ledger.begin("hold positions against the log") as db:
         # One at a time: the next tracker then finds the rows of the first, and judges nothing twice.
         db.execute(sa.select(sa.func.pg_advisory_xact_lock(lock_number("attach", ledger.schema))))
@@ -110,7 +125,9 @@ def attach(
                 rulings[place] = Ruling(next=standing.next)  # by another tracker while we looked: it has judged, and later
                 continue
             topic_id, same = shape.topic_ids[place[0]], anchors.get(place)
-            rulings[place] = judge(standing, spans[place], topic_id, same, (broken or {}).get(place))
+            rulings[place] = judge(
+                standing, spans[place], topic_id, same, (broken or {}).get(place), readable=readable.get(place)
+            )
             _apply(db, number, place, standing, rulings[place], shape.topic_ids[place[0]])
         standings = _standings(db, number)
     lost = {p: r.lost for p, r in rulings.items() if r.lost}
@@ -232,6 +249,17 @@ def _hole(place: Place, lost: tuple[str, int, int | None], from_us: int | None) 
     if lost[0] == "recreated" and from_us is not None:
         from_us -= NOTICED_WITHIN_US
     return Hole(topic=place[0], partition=place[1], kind=lost[0], from_offset=lost[1], to_offset=lost[2], from_us=from_us)
+
+
+def _readable(
+    stream: EventStream, recorded: Mapping[Place, Standing], spans: Mapping[Place, Span], corrupt: Collection[Place]
+) -> dict[Place, int]:
+    """Where each place can be read again, at or behind its position."""
+    return {
+        place: beyond(partial(stream.intact, place), recorded[place].next, spans[place].high)
+        for place in corrupt
+        if place in recorded and spans[place].start <= recorded[place].next
+    }
 
 
 # -- identity ---------------------------------------------------------------------------------------------------------

@@ -89,9 +89,9 @@ class _CatchUp:
             while self._behind(session.intake.reached()) and not self._give_up(session.intake.reached()):
                 # Not asking for more than there is ends the last read without waiting for what will not come.
                 reading = session.read(LOOK_EVERY_S, max(1, self._left(session.intake.reached())))
-                if reading.broken:
+                if reading.broken or reading.corrupt:
                     session.flush()
-                    session.attach(broken=reading.broken)
+                    session.attach(broken=reading.broken, corrupt=reading.corrupt)
                     session.start()
                 elif session.due:
                     session.flush()

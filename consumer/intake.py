@@ -55,7 +55,6 @@ class Flush:
     moves: tuple[Move, ...]
     segments: tuple[Segment, ...] = ()
     unreadable: tuple[Unreadable, ...] = ()
-    holes: tuple[Hole, ...] = ()
     records: int = 0
     ignored: int = 0
     sizes: Mapping[str, int] = field(default_factory=dict)  #: bytes read, by topic
@@ -90,7 +89,6 @@ class Intake:
     _at: dict[Place, _At] = field(default_factory=dict)
     _batches: dict[str, list[EventBatch]] = field(default_factory=dict)
     _unreadable: list[Unreadable] = field(default_factory=list)
-    _holes: list[Hole] = field(default_factory=list)
     _ignored: int = 0
     _sizes: Counter[str] = field(default_factory=Counter)
 
@@ -103,7 +101,7 @@ class Intake:
 
     def _clear(self) -> None:
         self.records, self._ignored = 0, 0
-        self._batches, self._unreadable, self._holes = {}, [], []
+        self._batches, self._unreadable = {}, []
         self._sizes = Counter()
 
     def reached(self) -> dict[Place, int]:
@@ -111,11 +109,6 @@ class Intake:
 
     def take(self, reading: Reading) -> None:
         """Decode. Raises UnavailableError where the schema registry is away; the intake is then to be begun anew."""
-        for place in reading.corrupt:
-            if (at := self._at.get(place)) is not None:
-                # Where in this reading the batch was passed over, and how long it was, nobody tells: open-ended, from
-                # before anything of this reading on, so that it cannot lie outside of the hole.
-                self._holes.append(_corrupt(place, at))
         for raw in reading.batches:
             self._take(raw)
         for place, end in reading.ends.items():
@@ -148,7 +141,7 @@ class Intake:
 
     @property
     def dirty(self) -> bool:
-        return bool(self._holes) or any(at.reached != at.stored for at in self._at.values())
+        return any(at.reached != at.stored for at in self._at.values())
 
     def flush(self) -> Flush:
         """Everything since the last flush; `settle` is told once it is stored."""
@@ -161,7 +154,6 @@ class Intake:
             moves=tuple(_move(place, at) for place, at in sorted(self._at.items()) if at.reached != at.stored),
             segments=segments,
             unreadable=tuple(self._unreadable),
-            holes=tuple(self._holes),
             records=self.records,
             ignored=self._ignored,
             sizes=dict(self._sizes),
@@ -186,10 +178,6 @@ def flooded(topic: str, limit: int) -> FloodError:
 def anchor_hash(value: bytes | None) -> str:
     """Tells one record from another; a tombstone is no empty value."""
     return hashlib.sha256(b"\0" if value is None else b"\1" + value).hexdigest()[:32]
-
-
-def _corrupt(place: Place, at: _At) -> Hole:
-    return Hole(topic=place[0], partition=place[1], kind="corrupt", from_offset=at.reached, to_offset=None, from_us=at.event_us)
 
 
 def _move(place: Place, at: _At) -> Move:

@@ -1,4 +1,4 @@
-"""Store a flush: positions by compare-and-set, segments, holes and quarantine in ONE transaction.
+"""Store a flush: positions by compare-and-set, segments and quarantine in ONE transaction.
 
 Knows nothing of streams. A position that is not where we left it raises PositionMoved before anything is written, and the
 caller throws the whole flush away: a zombie's write never lands, not even half of it.
@@ -31,7 +31,6 @@ def store(ledger: Ledger, incarnation: int, flush: Flush, key_types: Mapping[str
     """One flush, one transaction. Raises PositionMoved or FloodError with the ledger as it was."""
     with ledger.begin("store what was read") as db:
         move_positions(db, incarnation, flush.moves)
-        record_holes(db, incarnation, flush.holes)
         _set_aside(db, incarnation, flush.unreadable, limit)
         # Locks are taken in one order everywhere, positions first, then data types by name: no two trackers deadlock.
         for part in sorted(flush.segments, key=lambda s: s.data_type):

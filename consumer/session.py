@@ -48,10 +48,15 @@ class Session:
     flushes: int = 0
     _flushed_at: float = field(default_factory=time.monotonic)
 
-    def attach(self, places: Collection[Place] | None = None, broken: Mapping[Place, str] | None = None) -> Attached:
+    def attach(
+        self,
+        places: Collection[Place] | None = None,
+        broken: Mapping[Place, str] | None = None,
+        corrupt: Collection[Place] = (),
+    ) -> Attached:
         """Drop what is not stored, hold positions against the log, and stand where the ledger stands."""
         self.intake.begin({}, {}, {})
-        self.attached = found = attach(self.ledger, self.stream, self.topics, places, broken=broken)
+        self.attached = found = attach(self.ledger, self.stream, self.topics, places, broken=broken, corrupt=corrupt)
         self.intake.begin(found.at, found.shape.topic_ids, found.event_us)
         self._flushed_at = time.monotonic()
         return found
@@ -62,7 +67,7 @@ class Session:
         self.stream.assign(self.attached.at, self.attached.epochs)
 
     def read(self, timeout_s: float = READ_TIMEOUT_S, limit: int = READ_RECORDS) -> Reading:
-        """Read once and decode. Reports of `broken` and `granted` are the caller's to act on."""
+        """Read once and decode. Reports of `broken`, `corrupt` and `granted` are the caller's to act on."""
         reading = self.stream.read(min(limit, READ_RECORDS), timeout_s)
         if reading.granted is None:
             self.intake.take(reading)
@@ -141,7 +146,7 @@ class Streams:
     """As `kafka`, for the streams of one command: they ask over one connection. Close it."""
 
     def __init__(self, settings: Settings) -> None:
-        from consumer.streams.kafka import Questions
+        from consumer.streams.kafka_questions import Questions
 
         self._settings = settings.event_log.kafka
         self._questions = Questions(self._settings)

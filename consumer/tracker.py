@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from consumer.formats.contract import Decoder
@@ -89,9 +89,9 @@ class Tracker:
             reading = session.read(READ_TIMEOUT_S)
             if reading.granted is not None:
                 shape = self._granted(session, reading, shape)
-            elif reading.broken:
+            elif reading.broken or reading.corrupt:
                 session.flush()
-                self._attach(session, reading.broken)
+                self._attach(session, reading.broken, reading.corrupt)
             elif session.due:
                 session.flush()
         except PositionMoved as moved:
@@ -109,8 +109,8 @@ class Tracker:
         self._attach(session)
         return session.attached.shape if session.attached else shape
 
-    def _attach(self, session: Session, broken: Mapping[Place, str] | None = None) -> None:
-        session.attach(self._owned, broken)
+    def _attach(self, session: Session, broken: Mapping[Place, str] | None = None, corrupt: Collection[Place] = ()) -> None:
+        session.attach(self._owned, broken, corrupt)
         session.start()
 
     def _revoked(self, session: Session, lost: bool) -> None:

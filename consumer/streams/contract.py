@@ -44,8 +44,8 @@ class Reading:
     `ends`: places read up to this offset, control records included. `broken`: places where the log no longer has what we
     asked for, with the broker's words; they stand still until assigned anew. It may be a false alarm: librdkafka 2.16
     can ask for an invalid offset when a place is assigned twice in a short time. So look at `spans` before believing it.
-    `corrupt`: places where a batch failed its
-    checksum and was skipped. `granted`: the group gave us these places; nothing flows until they are assigned.
+    `corrupt`: places where a batch cannot be read, with the broker client's words; `batches` hold what stands before it,
+    and nothing behind it comes. `granted`: the group gave us these places; nothing flows until they are assigned.
     """
 
     batches: list[RawBatch] = field(default_factory=list)
@@ -72,6 +72,10 @@ class EventStream(Protocol):
 
     def peek(self, at: Mapping[Place, int]) -> dict[Place, tuple[int, bytes | None]]:
         """The first record at or after each offset, by a client of its own; places where none comes are left out."""
+        ...
+
+    def intact(self, place: Place, offset: int) -> bool:
+        """Whether the batch at this offset can be read, asked by a client of its own; an end is no damage."""
         ...
 
     def assign(self, at: Mapping[Place, int], epochs: Mapping[Place, int] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Kafka as an EventStream. The only file that imports confluent_kafka.
+"""Kafka as an EventStream. The only file that talks to confluent_kafka's clients.
 
 Reads many records per call and touches as little of each as it can. librdkafka's words go to a logger, never to stderr;
 its errors are renamed here.
@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import pairwise
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,9 @@ from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from consumer.streams.contract import Place, Reading, Shape, Span
-from consumer.streams.kafka_settings import admin_values, consumer_values, refuse_cooperation
+from consumer.streams.kafka_errors import DAMAGED, GONE, NOT_YET, REFUSALS, TOO_LARGE, complaint
+from consumer.streams.kafka_questions import Questions, librdkafka
+from consumer.streams.kafka_settings import consumer_values, refuse_cooperation
 from schemas.errors import FencepostError, SettingsError, UnavailableError
 from schemas.events import RawBatch
 from schemas.settings import KafkaSettings
@@ -34,56 +35,8 @@ TOPIC_IDS_WITHIN_S = 1.5
 #: How the cluster id of librdkafka's mock cluster begins (the demo's broker): it never answers a question for topic ids.
 MOCK_CLUSTER = "mockCluster"
 DOWN_FOR_S = 8.0
-#: A client is used again only so soon; longer than any question may take.
-IDLE_S = 60.0
 
-_REFUSALS = {
-    KafkaError.TOPIC_AUTHORIZATION_FAILED,
-    KafkaError.GROUP_AUTHORIZATION_FAILED,
-    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-    KafkaError.SASL_AUTHENTICATION_FAILED,
-    KafkaError._AUTHENTICATION,
-    KafkaError._SSL,
-    KafkaError._FATAL,
-    KafkaError.UNKNOWN_TOPIC_OR_PART,
-    KafkaError._UNKNOWN_TOPIC,
-    KafkaError._UNKNOWN_PARTITION,
-}
-_GONE = {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._LOG_TRUNCATION}
-
-
-class Questions:
-    """An admin client, opened when first needed. Streams may share one: to connect is most of what a question costs.
-
-    No answer is kept: every question goes to the broker.
-    """
-
-    def __init__(self, settings: KafkaSettings) -> None:
-        self._settings = settings
-        self._client: AdminClient | None = None
-        self._used_at = 0.0
-        self._lock = Lock()
-        self.words = ""  #: what librdkafka last complained about
-
-    def client(self) -> AdminClient:
-        with self._lock:  # a service asks from more than one thread
-            now = time.monotonic()
-            # What lies between may have forgotten a connection that was silent for long, without a word to either end.
-            if self._client is None or now - self._used_at > IDLE_S:
-                values: dict[str, Any] = admin_values(self._settings)
-                self._client = AdminClient(values | {"error_cb": self._complained}, logger=_librdkafka)
-                self.words = ""
-            self._used_at, client = now, self._client
-        client.poll(0)  # serves its log and error queues
-        return client
-
-    def close(self) -> None:
-        """Let go of the client; the next question opens another."""
-        with self._lock:
-            self._client = None
-
-    def _complained(self, error: Any) -> None:
-        self.words = _complaint(error, self.words)
+RETRY_EVERY_S = 0.2
 
 
 class KafkaStream:
@@ -101,6 +54,7 @@ class KafkaStream:
         self._granted: tuple[Place, ...] | None = None
         self._interrupted = False
         self._failure: BaseException | None = None
+        self._oversize = ""  # an answer of the broker's that the client refuses to receive
 
     # -- questions ----------------------------------------------------------------------------------------------------
 
@@ -110,7 +64,7 @@ class KafkaStream:
             found = self._admin.list_topics(timeout=ASK_WITHIN_S)
         for topic in topics:
             error = found.topics[topic].error if topic in found.topics else None
-            if topic not in found.topics or (error and error.code() in _REFUSALS):
+            if topic not in found.topics or (error and error.code() in REFUSALS):
                 raise SettingsError(
                     f"the topic {topic!r} does not exist on {self._settings.servers}, or we may not see it",
                     hint="compare 'topics' in the settings with the broker's; fencepost never creates a topic",
@@ -136,13 +90,23 @@ class KafkaStream:
     def spans(self, places: Collection[Place]) -> dict[Place, Span]:
         if not places:
             return {}
+        deadline = time.monotonic() + ASK_WITHIN_S
         with self._renamed("ask for offsets"):
-            start = self._offsets(places, _EARLIEST, IsolationLevel.READ_UNCOMMITTED)
-            stable = self._offsets(places, _LATEST, IsolationLevel.READ_COMMITTED)
-            # Asked last: what was stable a moment ago can only be below it.
-            high = self._offsets(places, _LATEST, IsolationLevel.READ_UNCOMMITTED)
-            return {p: Span(start=start[p].result().offset, stable=stable[p].result().offset,
-                            high=high[p].result().offset) for p in places}  # fmt: skip
+            while True:
+                try:
+                    return self._spans(places)
+                except KafkaException as error:
+                    if error.args[0].code() not in NOT_YET or time.monotonic() > deadline:
+                        raise
+                time.sleep(RETRY_EVERY_S)
+
+    def _spans(self, places: Collection[Place]) -> dict[Place, Span]:
+        start = self._offsets(places, _EARLIEST, IsolationLevel.READ_UNCOMMITTED)
+        stable = self._offsets(places, _LATEST, IsolationLevel.READ_COMMITTED)
+        # Asked last: what was stable a moment ago can only be below it.
+        high = self._offsets(places, _LATEST, IsolationLevel.READ_UNCOMMITTED)
+        return {p: Span(start=start[p].result().offset, stable=stable[p].result().offset,
+                        high=high[p].result().offset) for p in places}  # fmt: skip
 
     def _offsets(self, places: Collection[Place], spec: Any, isolation: Any) -> dict[Place, Any]:
         asked = self._admin.list_offsets(
@@ -210,6 +174,11 @@ class KafkaStream:
             reading.granted, self._granted = self._granted, None
             return reading
         if not messages:
+            if self._oversize:
+                raise UnavailableError(
+                    f"cannot read: a batch in the event log is larger than the client may receive: {self._oversize}",
+                    hint="raise 'receive.message.max.bytes' under event_log.kafka, or set it no longer",
+                )
             self._still_there()
             return reading
         self._down_since = None
@@ -264,16 +233,20 @@ class KafkaStream:
         for message in messages:
             error = message.error()
             if error is None:
-                good.append(message)
+                # What librdkafka makes of the bytes behind a damaged batch is not to be believed, its place least of all.
+                if not reading.corrupt or (message.topic(), message.partition()) not in reading.corrupt:
+                    good.append(message)
                 continue
             place, code = (message.topic(), message.partition()), error.code()
+            if place in reading.corrupt:
+                continue
             if code == KafkaError._PARTITION_EOF:
                 reading.ends[place] = max(message.offset(), reading.ends.get(place, 0))
-            elif code in _GONE:
+            elif code in GONE:
                 reading.broken[place] = error.str()
-            elif code == KafkaError._BAD_MSG:
+            elif code in DAMAGED:
                 reading.corrupt[place] = error.str()
-            elif error.fatal() or code in _REFUSALS:
+            elif error.fatal() or code in REFUSALS:
                 raise UnavailableError(f"cannot read {_named(place)} from {self._settings.servers}: {error.str()}")
             else:
                 self._complained(error)
@@ -290,10 +263,28 @@ class KafkaStream:
                 reading = other.read(500, 0.1)
                 for raw in reading.batches:
                     found.setdefault((raw.topic, raw.partition), (int(raw.offsets[0]), raw.values[0]))
-                done |= {*found, *reading.ends, *reading.broken}
+                done |= {*found, *reading.ends, *reading.broken, *reading.corrupt}
         finally:
             other.close()
         return found
+
+    def intact(self, place: Place, offset: int) -> bool:
+        # A client of its own for each question: one that has met damage stands in the midst of it.
+        other = KafkaStream(self._settings)
+        deadline = time.monotonic() + ASK_WITHIN_S
+        try:
+            other.assign({place: offset})
+            while time.monotonic() < deadline:
+                reading = other.read(1, 0.1)
+                if reading.batches or reading.ends:
+                    return True
+                if reading.corrupt:
+                    return False
+                if reading.broken:  # a false alarm, or retention has come by: the caller looks at the spans again
+                    other.assign({place: offset})
+        finally:
+            other.close()
+        raise UnavailableError(f"cannot find where {_named(place)} can be read again: no answer at offset {offset}")
 
     def commit(self, offsets: Mapping[Place, int]) -> None:
         try:
@@ -323,12 +314,14 @@ class KafkaStream:
         if self._consumer_client is None:
             values: dict[str, Any] = consumer_values(self._settings, self._partitions)
             with self._renamed("open a client"):
-                self._consumer_client = Consumer(values | {"error_cb": self._complained}, logger=_librdkafka)
+                self._consumer_client = Consumer(values | {"error_cb": self._complained}, logger=librdkafka)
         return self._consumer_client
 
     def _complained(self, error: Any) -> None:
         """librdkafka's error callback: it recovers by itself from all but what `read` raises."""
-        self._words = _complaint(error, self._words)
+        self._words = complaint(error, self._words)
+        if TOO_LARGE in error.str():
+            self._oversize = error.str()
         if error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION) and self._down_since is None:
             self._down_since = time.monotonic()
 
@@ -353,8 +346,8 @@ class KafkaStream:
                     f"event_log.kafka cannot be used: {cause.str()}", hint="librdkafka's CONFIGURATION.md lists its settings"
                 ) from None
             words = cause.str() if isinstance(cause, KafkaError) else str(cause)
-            complaint = self._words or self._questions.words
-            more = f" ({complaint})" if complaint and complaint not in words else ""
+            before = self._words or self._questions.words
+            more = f" ({before})" if before and before not in words else ""
             raise UnavailableError(
                 f"cannot {what}: the event log at {self._settings.servers} does not answer: {words}{more}",
                 hint="is 'bootstrap.servers' right, the broker up, and SASL or TLS as it wants?",
@@ -374,15 +367,8 @@ def _uncollected() -> Iterator[None]:
         gc.enable()
 
 
-def _complaint(error: Any, before: str) -> str:
-    """What to remember of librdkafka's complaints: that all brokers are down tells less than why the last one is."""
-    log.info("the broker client complains", extra={"event": "kafka_error", "why": error.str()})
-    return before if error.code() == KafkaError._ALL_BROKERS_DOWN and before else str(error.str())
-
-
 _specs: Any = OffsetSpec
 _EARLIEST, _LATEST = _specs.earliest(), _specs.latest()
-_librdkafka = logging.getLogger("fencepost.librdkafka")
 
 
 def _named(place: Place) -> str:

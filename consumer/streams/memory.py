@@ -33,6 +33,10 @@ class _Partition:
     records: list[_Record] = field(default_factory=list)
     start: int = 0
     high: int = 0
+    damaged: list[range] = field(default_factory=list)
+
+    def is_damaged(self, offset: int) -> bool:
+        return any(offset in batch for batch in self.damaged)
 
     @property
     def stable(self) -> int:
@@ -90,6 +94,10 @@ class MemoryLog:
         part.records = [r for r in part.records if r.offset < to]
         part.high = to
 
+    def damage(self, topic: str, partition: int, low: int, high: int) -> None:
+        """The records of [low, high) are one batch, and its bytes have changed."""
+        self.topics[topic][partition].damaged.append(range(low, high))
+
     def places(self, topics: Collection[str]) -> list[Place]:
         return [(t, p) for t in sorted(topics) for p in range(len(self.topics.get(t, ())))]
 
@@ -138,6 +146,10 @@ class MemoryStream:
             found.setdefault((raw.topic, raw.partition), (int(raw.offsets[0]), raw.values[0]))
         return found
 
+    def intact(self, place: Place, offset: int) -> bool:
+        self._reach()
+        return not self._partition(place).is_damaged(offset)
+
     def assign(self, at: Mapping[Place, int], epochs: Mapping[Place, int] | None = None) -> None:
         self.at, self._told, self._silent = dict(at), {}, set()
 
@@ -166,6 +178,9 @@ class MemoryStream:
                 max_records -= len(batch)
             if max_records <= 0:
                 break
+            if part.is_damaged(self.at[place]):
+                reading.corrupt[place] = f"the batch at offset {self.at[place]} failed its checksum"
+                continue
             if self._told.get(place) != stable and self.at[place] <= stable:
                 self._told[place] = self.at[place] = reading.ends[place] = stable
         return reading
@@ -173,7 +188,8 @@ class MemoryStream:
     def _batch(self, place: Place, part: _Partition, stable: int, limit: int) -> RawBatch | None:
         first = bisect_left(part.records, self.at[place], key=lambda r: r.offset)
         rest = itertools.islice(part.records, first, None)
-        visible = (r for r in rest if r.offset < stable and r.state == "committed")
+        sound = itertools.takewhile(lambda r: not part.is_damaged(r.offset), rest)
+        visible = (r for r in sound if r.offset < stable and r.state == "committed")
         chosen = list(itertools.islice(visible, limit))
         if not chosen:
             return None

@@ -79,12 +79,5 @@ def test_after_a_flush_only_what_is_new_counts() -> None:
     assert (move(made).expected, move(made).next, made.flush().records) == (11, 12, 1)
 
 
-def test_a_batch_that_failed_its_checksum_is_a_hole_from_before_the_reading() -> None:
-    made = intake()
-    made.take(Reading(batches=[raw(10, 11, 15)], corrupt={PLACE: "failed CRC32C check"}))
-    (hole,) = made.flush().holes
-    assert (hole.kind, hole.from_offset, hole.to_offset, hole.from_us) == ("corrupt", 10, None, 7)
-
-
 def test_a_tombstone_is_no_empty_value() -> None:
     assert anchor_hash(None) != anchor_hash(b"")

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import NewPartitions
 
-from consumer.streams.contract import EventStream, Place
-from consumer.streams.kafka import KafkaStream, Questions
+from consumer.streams.contract import EventStream, Place, Span
+from consumer.streams.kafka import KafkaStream
+from consumer.streams.kafka_questions import Questions
 from consumer.streams.memory import MemoryLog
 from schemas.errors import SettingsError, UnavailableError
 from schemas.events import RawBatch
@@ -55,6 +57,10 @@ class MemoryBroker:
     def delete_records(self, before: int) -> None:
         self.log.delete_records(self.topic, 0, before)
 
+    def damage(self, value: bytes) -> None:
+        (record,) = (r for r in self.log.topics[self.topic][0].records if r.value == value)
+        self.log.damage(self.topic, 0, record.offset, record.offset + 1)
+
 
 class KafkaBroker:
     def __init__(self, kafka: Kafka, topic: str) -> None:
@@ -91,6 +97,9 @@ class KafkaBroker:
 
     def delete_records(self, before: int) -> None:
         self.kafka.delete_records(self.topic, {0: before})
+
+    def damage(self, value: bytes) -> None:
+        self.kafka.flip(self.topic, value)
 
 
 @pytest.fixture
@@ -228,6 +237,30 @@ def test_an_offset_the_log_does_not_hold_is_told_and_never_followed(broker: Any,
     assert seen == sum(map(len, stream.read(100, 0.3).batches)) == 0
 
 
+def test_a_damaged_batch_is_told_and_nothing_of_it_or_behind_it_comes(broker: Any, stream: EventStream) -> None:
+    place = (broker.topic, 0)
+    for value in (b"before", b"damaged-1", b"damaged-2", b"behind"):
+        broker.append(value)  # a batch each
+    broker.damage(b"damaged-1")
+    broker.damage(b"damaged-2")
+    stream.assign({place: 0})
+    found: list[tuple[int, bytes | None]] = []
+    corrupt: list[str] = []
+
+    def told() -> bool:
+        reading = stream.read(1000, 0.1)
+        for raw in reading.batches:
+            found.extend(zip(raw.offsets.tolist(), raw.values, strict=True))
+        corrupt.extend(reading.corrupt.values())
+        return len(corrupt) > 1  # told again: it does not go on by itself
+
+    wait_until(told, "the damaged batch")
+    assert found == [(0, b"before")]
+    assert [stream.intact(place, offset) for offset in range(5)] == [True, False, False, True, True]
+    assert stream.peek({place: 1}) == {}
+    assert read_until(stream, {place: 3}, {place: 4})[place] == [(3, b"behind")]
+
+
 def test_peek_finds_the_first_record_at_or_after_an_offset(broker: Any, stream: EventStream) -> None:
     broker.append(b"a", b"b")
     place, empty = (broker.topic, 0), (broker.topic, 1)
@@ -341,7 +374,7 @@ def test_a_client_that_was_idle_for_long_is_not_used_again(kafka_broker: KafkaBr
         stream = KafkaStream(settings, (), questions)
         stream.shape([kafka_broker.topic])
         idle = questions.client()
-        monkeypatch.setattr("consumer.streams.kafka.IDLE_S", -1.0)
+        monkeypatch.setattr("consumer.streams.kafka_questions.IDLE_S", -1.0)
         assert questions.client() is not idle
         assert stream.shape([kafka_broker.topic]).partitions == {kafka_broker.topic: 1}
 
@@ -355,6 +388,57 @@ def test_an_unreachable_broker_is_named_within_seconds_and_nothing_is_printed(ca
     assert told.value.hint
     assert "hunter2" not in str(told.value)
     assert capfd.readouterr().err == ""
+
+
+def test_a_batch_that_the_client_may_not_receive_is_an_error_with_a_remedy_and_never_passed_over(
+    kafka: Kafka, topic_name: str
+) -> None:
+    kafka.create_topic(topic_name)
+    producer = Producer({"bootstrap.servers": kafka.bootstrap, "linger.ms": 0})
+    for value in (b"small", random.Random(1).randbytes(300_000), b"behind"):
+        producer.produce(topic_name, value, partition=0)
+        assert producer.flush(30) == 0
+    small = {"receive.message.max.bytes": 200_000, "fetch.max.bytes": 100_000, "message.max.bytes": 100_000}
+    values = {"bootstrap.servers": kafka.bootstrap, "group.id": topic_name, "max.partition.fetch.bytes": 1000, **small}
+    offsets: list[int] = []
+    with contextlib.closing(KafkaStream(KafkaSettings.model_validate(values))) as stream:
+        stream.assign({(topic_name, 0): 0})
+
+        def read() -> bool:
+            for raw in stream.read(100, 0.1).batches:
+                offsets.extend(raw.offsets.tolist())
+            return False
+
+        with pytest.raises(UnavailableError, match="larger than the client may receive") as told:
+            wait_until(read, "the error")
+    assert told.value.hint
+    assert "receive.message.max.bytes" in told.value.hint
+    assert offsets == [0]
+
+
+def test_a_broker_that_knows_less_than_we_do_for_a_moment_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a restart its leader's epoch may be older than the one we met: Kafka calls that retriable."""
+    asked: list[int] = []
+
+    class Answer:
+        offset = 5
+
+        def result(self) -> Answer:
+            if len(asked) < 6:
+                raise KafkaException(KafkaError(KafkaError.UNKNOWN_LEADER_EPOCH))
+            return self
+
+    def offsets(_self: KafkaStream, places: Any, *_: Any) -> dict[Place, Answer]:
+        asked.append(1)
+        return dict.fromkeys(places, Answer())
+
+    monkeypatch.setattr(KafkaStream, "_offsets", offsets)
+    stream = KafkaStream(KafkaSettings.model_validate({"bootstrap.servers": "x:1", "group.id": "g"}))
+    assert stream.spans([("t", 0)]) == {("t", 0): Span(start=5, stable=5, high=5)}
+    asked.clear()
+    monkeypatch.setattr("consumer.streams.kafka.ASK_WITHIN_S", 0.0)
+    with pytest.raises(UnavailableError):  # the time is bounded
+        stream.spans([("t", 0)])
 
 
 @pytest.mark.parametrize(

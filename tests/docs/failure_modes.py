@@ -64,4 +64,8 @@ HELD_BY = {
     48: ("reconciler/preflight/test_pipelines.py::test_a_table_that_no_publication_has_announces_nothing",),
     56: ("consumer/test_catch_up.py::test_an_open_transaction_is_told_with_its_partition_and_stable_offset",),
     57: ("consumer/test_catch_up.py::test_another_cluster_is_another_incarnation_and_all_is_read_again",),
+    59: (
+        "consumer/test_damage.py::test_a_bit_that_flipped_on_the_brokers_disk_withholds_what_rests_on_the_log",
+        "consumer/test_damage.py::test_a_tracker_goes_on_behind_a_damaged_batch_and_records_it_once",
+    ),
 }

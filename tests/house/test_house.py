@@ -28,7 +28,7 @@ MAY: dict[str, set[str]] = {
 SPEAKS = ("*/cli.py", "reconciler/report/*.py", "reconciler/undo.py")
 #: What may be imported in these places alone: `*` is one level.
 ONLY_IN: dict[str, tuple[str, ...]] = {
-    "confluent_kafka": ("consumer/streams/kafka.py", "consumer/formats/schema_source.py", "demo/*.py"),
+    "confluent_kafka": ("consumer/streams/kafka*.py", "consumer/formats/schema_source.py", "demo/*.py"),
     "fastavro": ("consumer/formats/*.py", "demo/*.py"),
     "msgspec": ("consumer/formats/*.py",),
     "pyroaring": ("schemas/int_keys.py", "reconciler/probe/*.py"),

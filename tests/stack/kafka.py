@@ -71,6 +71,17 @@ class Kafka(Part):
         for done in self.admin.delete_records(wanted).values():
             done.result(ASK_WITHIN_S)
 
+    def flip(self, topic: str, value: bytes, partition: int = 0) -> None:
+        """Change one bit on the broker's disk, in the one place where this value stands: the disk's fault, not Kafka's."""
+        for segment in sorted((self.folder / "data" / f"{topic}-{partition}").glob("*.log")):
+            data = segment.read_bytes()
+            if value in data:
+                with segment.open("r+b") as file:  # in place: the broker holds the file open
+                    file.seek(data.index(value))
+                    file.write(bytes([value[0] ^ 1]))
+                return
+        raise StandError(f"{value!r} stands in no segment of {topic}[{partition}]")
+
     def topics(self) -> set[str]:
         return set(self.admin.list_topics(timeout=ASK_WITHIN_S).topics)
 
