@@ -90,12 +90,12 @@ def test_a_snapshot_of_another_server_than_the_one_we_met_is_no_snapshot(items: 
     items.rows([201])
     true_snapshot = snapshots.snapshot
 
-    def elsewhere(dsn: object, what: str, tables: object, **limits: object) -> object:
+    def elsewhere(dsn: object, what: str, tables: object, limits: object, **kept: object) -> object:
         if what == "the source":
             with psycopg.connect(items.target) as db:
                 db.execute("CREATE TABLE IF NOT EXISTS items (id bigint PRIMARY KEY, project_id int, created_at timestamptz)")
             dsn = items.settings().registry.dsn
-        return true_snapshot(dsn, what, tables, **limits)  # type: ignore[arg-type]
+        return true_snapshot(dsn, what, tables, limits, **kept)  # type: ignore[arg-type]
 
     monkeypatch.setattr("reconciler.look.snapshot", elsewhere)
     items.type_extra = {"empty": "allowed"}
