@@ -21,6 +21,10 @@ MAX_TEMPLATES = 12
 #: Attempts to learn; each chunk that fits wholly earns one back. A topic of ever new forms is soon parsed instead.
 MAX_LESSONS = 60
 EXAMPLES = 8
+#: So many misfits are tried as an example: the first may be no JSON at all.
+TRIED = 3
+#: A form that fewer of the sample have, the misfit itself among them, is one record's own: a damaged one's, say.
+MIN_ALIKE = 2
 #: Fewer misfits of a chunk than this are cheaper parsed than learnt from.
 MIN_MISFITS = 16
 
@@ -45,18 +49,13 @@ class Forms:
         end = np.cumsum(chunk.lengths)
         start = end - chunk.lengths
         odd = _odd(chunk, end)
-        if odd is None:
-            return np.arange(len(end))
         left = np.flatnonzero(~odd) if odd.any() else np.arange(len(end))
-        for known in list(self._templates):
-            if not len(left):
-                break
-            left = self._try(known, chunk, start, end, left, take)
+        left = self._known(chunk, start, end, left, take)
         if not len(left):
             self._lessons = min(self._lessons + 1, MAX_LESSONS)
         while len(left) >= MIN_MISFITS and self._lessons > 0:
             self._lessons -= 1
-            fresh = self._learn(chunk, left)
+            fresh = next(filter(None, (self._learn(chunk, left, int(row)) for row in left[:TRIED])), None)
             if fresh is None:
                 break
             after = self._try(fresh, chunk, start, end, left, take)
@@ -64,6 +63,18 @@ class Forms:
                 break
             left = after
         return np.sort(np.concatenate([left, np.flatnonzero(odd)]))
+
+    def _known(self, chunk: Chunk, start: Int64s, end: Int64s, left: Rows, take: Take) -> Rows:
+        """Try the templates there are. The one that took most is the first to be tried on the next chunk."""
+        took: dict[int, int] = {}
+        for number, known in enumerate(self._templates):
+            if not len(left):
+                break
+            after = self._try(known, chunk, start, end, left, take)
+            took[number], left = len(left) - len(after), after
+        if took and (best := max(took, key=took.__getitem__)):
+            self._templates.insert(0, self._templates.pop(best))
+        return left
 
     def _try(self, layouts: Layouts, chunk: Chunk, start: Int64s, end: Int64s, left: Rows, take: Take) -> Rows:
         template = layouts.template
@@ -86,17 +97,19 @@ class Forms:
             open_[rest if good is None else rest[good]] = False
         return np.sort(np.concatenate([left[~likely], tried[open_]]))
 
-    def _learn(self, chunk: Chunk, left: Rows) -> Layouts | None:
-        """A template for the first misfit, from it and others of its form; a known one of that form is widened."""
-        first = chunk.values[int(left[0])]
+    def _learn(self, chunk: Chunk, left: Rows, row: int) -> Layouts | None:
+        """A template for one misfit, from it and others of its form; a known one of that form is widened."""
+        first = chunk.values[row]
         try:
             seen = self._look(first)
             if seen is None or len(first) > MAX_FORM:
                 return None
             shape = form(first)
             known = next((t for t in self._templates if form(t.template.examples[0]) == shape), None)
-            examples = [first, *(known.template.examples if known else ())]
-            examples += [v for v in self._sample(chunk, left) if _has_form(v, shape)]
+            alike = [value for value in self._sample(chunk, left) if _has_form(value, shape)]
+            if known is None and len(alike) < MIN_ALIKE:
+                return None
+            examples = [first, *(known.template.examples if known else ()), *alike]
             template = learn(examples[: 2 * EXAMPLES], *seen, self._codes, self._values)
         except (Unfit, BadRecord, UnicodeError):
             return None
@@ -131,18 +144,25 @@ def _has_form(value: bytes, shape: tuple[bytes, ...]) -> bool:
         return False
 
 
-def _odd(chunk: Chunk, end: Int64s) -> Mask | None:
-    """Records that hold a backslash; None where the chunk holds what templates cannot vouch for."""
+def _odd(chunk: Chunk, end: Int64s) -> Mask:
+    """Records that hold what templates cannot vouch for: a backslash, a control character, or what is not UTF-8."""
     size = int(end[-1])
-    signs = np.frombuffer(chunk.joined, np.uint8, size)
-    if signs.min() < 0x20:
-        return None
-    if not chunk.joined.isascii():
-        try:
-            chunk.joined.decode()
-        except UnicodeDecodeError:
-            return None
-    odd = np.zeros(len(end), np.bool_)
+    signs = np.frombuffer(chunk.joined, np.uint8, size + 1)
+    # Each from its first byte to the next one's; an empty record has its neighbour's, and fits nothing anyway.
+    begins = np.append(end - chunk.lengths, size)
+    odd = np.minimum.reduceat(signs, begins)[:-1] < 0x20
     if b"\\" in chunk.joined:
-        odd[np.searchsorted(end, np.flatnonzero(signs == 0x5C), side="right")] = True
+        odd[np.searchsorted(end, np.flatnonzero(signs[:size] == 0x5C), side="right")] = True
+    if not chunk.joined.isascii() and not _is_utf8(chunk.joined):
+        for row in np.flatnonzero(np.maximum.reduceat(signs, begins)[:-1] >= 0x80).tolist():
+            odd[row] |= not _is_utf8(chunk.values[row])
     return odd
+
+
+def _is_utf8(data: bytes) -> bool:
+    """Of joined records it tells enough: one that fits a template begins and ends in ASCII."""
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

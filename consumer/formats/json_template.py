@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
+from consumer.formats.contract import MAX_DEPTH
 from consumer.formats.listed import UNSET
 from consumer.formats.paths import MISSING, Path, find
 
@@ -46,14 +47,16 @@ class Unfit(Exception):
 _WHOLE = re.compile(rb"-?(0|[1-9][0-9]*)")
 _FRACTION = re.compile(rb"\.([0-9]+)")
 _SPACE = re.compile(rb"[ \t\r\n]*")
+_WORD = re.compile(rb"true|false|null")
 _TEXT = re.compile(rb'"([^"\\\x00-\x1f]*)"')
 
 
 class Scanner:
-    """Finds the values of a record that is known to be valid JSON."""
+    """Finds the values of a record. Any bytes may come: it ends on all of them, and raises Unfit where they are no JSON of
+    a form that can be learnt. Whether a record is valid JSON, the parser says."""
 
     def __init__(self, data: bytes) -> None:
-        self.data, self.at = data, 0
+        self.data, self.at, self.depth = data, 0, 0
         self.tokens: list[Token] = []
         self._value(())
         self._space()
@@ -68,17 +71,28 @@ class Scanner:
 
     def _value(self, path: Path | None) -> None:
         sign = self._space()
-        if sign == b"{":
-            self._object(path)
-        elif sign == b"[":
-            self._array()
+        if sign in (b"{", b"["):
+            self.depth += 1
+            if self.depth > MAX_DEPTH:
+                raise Unfit
+            self.at += 1
+            self._object(path) if sign == b"{" else self._array()
+            self.depth -= 1
         elif sign == b'"':
             start, self.at = self._text()
             self.tokens.append(Token(start, self.at - 1, Kind.TEXT, path))
-        elif sign in b"tfn":
-            self.at += 5 if sign == b"f" else 4
+        elif (word := _WORD.match(self.data, self.at)) is not None:
+            self.at = word.end()
         else:
             self._number(path)
+
+    def _goes_on(self, end: bytes) -> bool:
+        """Behind a value: whether another one follows, or the object or array ends."""
+        sign = self._space()
+        if sign not in (b",", end):
+            raise Unfit
+        self.at += 1
+        return sign == b","
 
     def _text(self) -> tuple[int, int]:
         found = _TEXT.match(self.data, self.at)
@@ -100,7 +114,6 @@ class Scanner:
             raise Unfit
 
     def _object(self, path: Path | None) -> None:
-        self.at += 1
         if self._space() == b"}":
             self.at += 1
             return
@@ -108,24 +121,20 @@ class Scanner:
             self._space()
             start, self.at = self._text()
             name = self.data[start : self.at - 1].decode()
-            self._space()
-            self.at += 1  # the colon
-            self._value(None if path is None else (*path, name))
-            sign = self._space()
+            if self._space() != b":":
+                raise Unfit
             self.at += 1
-            if sign == b"}":
+            self._value(None if path is None else (*path, name))
+            if not self._goes_on(b"}"):
                 return
 
     def _array(self) -> None:
-        self.at += 1
         if self._space() == b"]":
             self.at += 1
             return
         while True:
             self._value(None)
-            sign = self._space()
-            self.at += 1
-            if sign == b"]":
+            if not self._goes_on(b"]"):
                 return
 
 

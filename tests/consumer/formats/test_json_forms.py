@@ -221,3 +221,75 @@ def test_a_wanted_number_with_a_sign_or_a_point_is_not_learnt() -> None:
     for text in (b'{"id": -5}', b'{"id": 1.5}'):
         with pytest.raises(Unfit):
             learn([text], json.loads(text), (), (), [("id",)])
+
+
+@pytest.mark.parametrize(
+    "bad", [b"\xff", b'{"kind": "job\xc3", "n": 1}', b'{"kind":\t"job"}', b"", b'{"k\\u0069nd": "job"}', b"nonsense"]
+)
+@pytest.mark.parametrize("row", [0, 1, 150, 299])
+def test_a_bad_record_does_not_send_its_neighbours_to_the_parser(bad: bytes, row: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    good = lines([event(7_000_000 + n, 0) for n in range(300)])
+    parsed: list[int] = []
+    real = JsonDecoder._parsed
+
+    def counting(self: JsonDecoder, gathering: Any, chunk: Any) -> Any:
+        parsed.append(len(chunk.values))
+        return real(self, gathering, chunk)
+
+    monkeypatch.setattr(JsonDecoder, "_parsed", counting)
+    quick = reader(PLAIN)
+    assert len(keys(quick.decode(batch([*good[:row], bad, *good[row:]])))) == 300
+    assert sum(parsed) == 1
+
+
+def test_forms_of_single_damaged_records_are_not_learnt_and_the_usual_one_is_tried_first() -> None:
+    good = lines([event(7_000_000 + n, 0) for n in range(600)])
+    # A letter of a name changes: valid JSON, and a form that no other record has.
+    names = [(b'"n"', b'"%c"'), (b'"cost"', b'"co%ct"'), (b'"who"', b'"w%co"')]
+    values = list(good)
+    for number, letter in enumerate(b"abdefgijklm"):
+        old, new = names[number % 3]
+        values[10 + 20 * number] = values[10 + 20 * number].replace(old, new % letter)
+    quick = reader(PLAIN)
+    for _ in range(3):
+        assert len(keys(quick.decode(batch(values)))) == 600
+    assert len(quick._forms._templates) == 1
+    other = lines([{"kind": "job", "event": "created", "at": 1, "payload": {"id": n}} for n in range(900)])
+    for _ in range(3):
+        quick.decode(batch([*other, *good[:50]]))
+    assert len(quick._forms._templates) == 2
+    assert quick._forms._templates[0].template.examples[0] in other
+
+
+BROKEN = [
+    b"", b"[", b"{", b"[1", b'{"a":[1', b'{"a":[', b"[1 2]", b"[1,]", b'{"a" 1}', b'{"a":1 "b":2}', b'{"a":tru}', b"nul",
+    b"[1}", b"{]", b"1.", b"-", b"[" * 8000, b'{"a":' * 1000, b"[" * 65 + b"]" * 65, b"[1]]", b"1 1",
+]  # fmt: skip
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("value", BROKEN)
+def test_bytes_that_are_no_json_are_no_form_and_their_scan_ends(value: bytes) -> None:
+    with pytest.raises(Unfit):
+        form(value)
+
+
+@pytest.mark.timeout(60)
+@SETTINGS
+@given(st.lists(st.sampled_from([*b'{}[],:"1.e-tfn \\\xe9', b"true", b'"a":', b"null"]), max_size=30))
+def test_a_scan_ends_on_any_bytes(pieces: list[int | bytes]) -> None:
+    value = b"".join(bytes([piece]) if isinstance(piece, int) else piece for piece in pieces)
+    try:
+        form(value)
+    except (Unfit, UnicodeError):
+        return
+    json.loads(value)  # what has a form is JSON
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("bad", BROKEN[1:6] + BROKEN[16:19])
+def test_broken_records_among_those_that_are_sampled_hang_nothing(bad: bytes) -> None:
+    """Examples are sampled from what does not fit: hostile records come with the form's own."""
+    good = lines([event(7_000_000 + n, 0) for n in range(64)])
+    mixed = [value for one in good for value in (one, bad)]
+    assert len(keys(reader(PLAIN).decode(batch(mixed)))) == 64
