@@ -118,13 +118,12 @@ class Standing:
     def _writers(self) -> list[str]:
         able = [role for role in self.roles if role.has_way and not role.superuser]
         inside = [role for role in able if self._may_enter(role) or role.sessions]
-        superusers = names([role.name for role in self.roles if role.superuser])
+        named = names([role.name for role in self.roles if role.superuser])
+        superusers = f"superusers ({named})" if named else "superusers"
         if inside:
-            told = [f"the source still accepts writes of {names([self._told(role) for role in inside])}, and of superusers"]
+            told = [f"the source still accepts writes of {names([self._told(role) for role in inside])}, and of {superusers}"]
         else:
-            told = ["the source still accepts writes of superusers, and of no other role that may log in"]
-        if superusers:
-            told[0] += f" ({superusers})"
+            told = [f"the source still accepts writes of {superusers}, and of no other role that may log in"]
         if kept := [role.name for role in able if role not in inside]:
             told.append(f"{names(kept)} may write, but cannot connect and have no session")
         return told
