@@ -19,6 +19,7 @@ from tests.end_to_end.installation import Installation, fine_items, fresh_databa
 from tests.stack.kafka import Kafka
 from tests.stack.postgres import Postgres
 from tests.stack.processes import StandError, wait_until
+from tests.stack.threads import beside
 
 
 def main() -> int:
@@ -47,7 +48,7 @@ def main() -> int:
 
 def _struck(motion: Motion, postgres: Postgres, kafka: Kafka, rng: random.Random, minutes: float) -> None:
     until = time.monotonic() + minutes * 60
-    with motion.application.at_work():
+    with beside(motion.application.work, patience_s=90):
         while time.monotonic() < until:
             motion.application.losing = rng.random() < 0.5
             time.sleep(rng.uniform(0, 3))

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,26 +79,6 @@ class Application:
                 if time.monotonic() > until:
                     raise
                 time.sleep(0.1)
-
-    @contextmanager
-    def at_work(self) -> Iterator[None]:
-        stop, failed = threading.Event(), list[BaseException]()
-
-        def run() -> None:
-            try:
-                self.work(stop)
-            except BaseException as error:  # noqa: BLE001 - raised again below
-                failed.append(error)
-
-        thread = threading.Thread(target=run)
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join(90)
-        if failed:
-            raise failed[0]
 
 
 @dataclass

@@ -11,6 +11,7 @@ from tests.audit.motion import Application, Motion
 from tests.end_to_end.installation import Installation, fine_items, item, item_tables, settings
 from tests.stack.kafka import Kafka
 from tests.stack.processes import wait_until
+from tests.stack.threads import beside
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -28,7 +29,7 @@ def motion(databases: tuple[str, str], kafka: Kafka, topic_name: str, tmp_path: 
 
 def test_audits_that_are_killed_lose_no_drop_and_count_none_twice(motion: Motion) -> None:
     application = motion.application
-    with application.at_work():
+    with beside(application.work, patience_s=90):
         application.losing = True
         for _ in range(2):
             motion.looks_on()
@@ -45,7 +46,7 @@ def test_audits_that_are_killed_lose_no_drop_and_count_none_twice(motion: Motion
 
 def test_a_log_that_stalls_is_blindness_and_its_end_shows_only_what_was_lost(motion: Motion) -> None:
     application = motion.application
-    with application.at_work():
+    with beside(application.work, patience_s=90):
         motion.looks_on()
         application.held.set()
         wait_until(lambda: "log" in motion.blind(), "the audit says that it is blind", within_s=60)

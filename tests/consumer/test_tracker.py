@@ -26,6 +26,7 @@ from schemas.settings import Settings
 from tests.consumer.support import KEY_TYPES, credited, event, fill, gapless, numbers, positions, rows, settings
 from tests.stack.kafka import Kafka
 from tests.stack.processes import StandError, wait_until
+from tests.stack.threads import beside
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -34,25 +35,8 @@ ROOT = Path(__file__).parent.parent.parent
 def tracking(about: Settings, ledger: Ledger, log: MemoryLog) -> Iterator[Tracker]:
     """A tracker in a thread; an error in it fails the test, also one that was waiting for it in vain."""
     tracker = Tracker(settings=about, ledger=ledger, key_types=KEY_TYPES, streams=log.stream)
-    stop, failures = threading.Event(), list[BaseException]()
-
-    def run() -> None:
-        try:
-            tracker.run(stop)
-        except BaseException as error:  # noqa: BLE001 - raised again below
-            failures.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
+    with beside(tracker.run):
         yield tracker
-    finally:
-        stop.set()
-        thread.join(30)
-        # Here, not after: else a tracker that died is told as a wait in vain, and nobody learns what it died of.
-        if failures:
-            raise failures[0]
-    assert not thread.is_alive(), "the tracker did not stop"
 
 
 @pytest.fixture

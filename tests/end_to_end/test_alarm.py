@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
@@ -24,6 +23,7 @@ from tests.end_to_end.installation import event, registered, rows
 from tests.stack.alertmanager import Alertmanager
 from tests.stack.processes import LOOPBACK, StandError, free_port, wait_until
 from tests.stack.prometheus import Prometheus
+from tests.stack.threads import beside
 from tests.stand.test_dashboard import queries
 
 WITHIN_S = 60.0
@@ -101,27 +101,6 @@ class Application:
         target.execute(insert, [keys])
 
 
-@contextmanager
-def at_work(application: Application) -> Iterator[None]:
-    stop, failed = threading.Event(), list[BaseException]()
-
-    def run() -> None:
-        try:
-            application.work(stop)
-        except BaseException as error:  # noqa: BLE001 - raised again below
-            failed.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join(30)
-    if failed:
-        raise failed[0]
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_burst_of_drops_pages_with_its_rate_and_the_page_is_taken_back(
@@ -137,7 +116,7 @@ def test_a_burst_of_drops_pages_with_its_rate_and_the_page_is_taken_back(
     )
     settings = Settings.model_validate(here.settings)
     application = Application(items)
-    with Pager() as pager, here.started("audit") as audit, at_work(application):
+    with Pager() as pager, here.started("audit") as audit, beside(application.work):
         alertmanager = own_alertmanager(
             {
                 "route": {"receiver": "pager", "group_by": ["alertname"], "group_wait": "0s", "group_interval": "1s"},

@@ -1,0 +1,125 @@
+"""What only the real client does: its connections, its limits, its errors and its settings."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from contextlib import closing
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from consumer.streams.contract import Place, Span
+from consumer.streams.kafka import KafkaStream
+from consumer.streams.kafka_questions import Questions
+from schemas.errors import SettingsError, UnavailableError
+from schemas.settings import KafkaSettings
+from tests.consumer.brokers import KafkaBroker
+from tests.stack.kafka import Kafka
+from tests.stack.processes import wait_until
+
+
+@pytest.mark.parts
+def test_streams_that_share_their_questions_are_told_what_is_true_now(kafka_broker: KafkaBroker) -> None:
+    kafka_broker.create(1)
+    values = {"bootstrap.servers": kafka_broker.kafka.bootstrap, "group.id": kafka_broker.topic}
+    settings, topic = KafkaSettings.model_validate(values), kafka_broker.topic
+    with closing(Questions(settings)) as questions:
+        first, second = (KafkaStream(settings, (), questions) for _ in range(2))
+        before = first.shape([topic])
+        assert second.spans(before.places())[topic, 0].high == 0
+        kafka_broker.append(b"a", b"b")
+        client = questions.client()
+        first.close()
+        assert second.spans(before.places())[topic, 0].high == 2
+        kafka_broker.grow(2)
+        wait_until(lambda: second.shape([topic]).partitions[topic] == 2, "the new partition")
+        assert questions.client() is client  # closing one stream took nothing from the other
+        kafka_broker.delete()
+        kafka_broker.create(1)
+        assert second.shape([topic]).topic_ids[topic] not in (None, before.topic_ids[topic])
+
+
+@pytest.mark.parts
+def test_a_client_that_was_idle_for_long_is_not_used_again(kafka_broker: KafkaBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    kafka_broker.create(1)
+    values = {"bootstrap.servers": kafka_broker.kafka.bootstrap, "group.id": kafka_broker.topic}
+    settings = KafkaSettings.model_validate(values)
+    with closing(Questions(settings)) as questions:
+        stream = KafkaStream(settings, (), questions)
+        stream.shape([kafka_broker.topic])
+        idle = questions.client()
+        monkeypatch.setattr("consumer.streams.kafka_questions.IDLE_S", -1.0)
+        assert questions.client() is not idle
+        assert stream.shape([kafka_broker.topic]).partitions == {kafka_broker.topic: 1}
+
+
+@pytest.mark.parts
+def test_an_unreachable_broker_is_named_within_seconds_and_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
+    values = {"bootstrap.servers": "127.0.0.1:9", "group.id": "g", "sasl.password": "hunter2secret"}
+    stream = KafkaStream(KafkaSettings.model_validate(values))
+    with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:9") as told:
+        stream.shape(["t"])
+    assert told.value.hint
+    assert "hunter2" not in str(told.value)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_batch_that_the_client_may_not_receive_is_an_error_with_a_remedy_and_never_passed_over(
+    kafka: Kafka, topic_name: str
+) -> None:
+    kafka.create_topic(topic_name)
+    producer = Producer({"bootstrap.servers": kafka.bootstrap, "linger.ms": 0})
+    for value in (b"small", random.Random(1).randbytes(300_000), b"behind"):
+        producer.produce(topic_name, value, partition=0)
+        assert producer.flush(30) == 0
+    small = {"receive.message.max.bytes": 200_000, "fetch.max.bytes": 100_000, "message.max.bytes": 100_000}
+    values = {"bootstrap.servers": kafka.bootstrap, "group.id": topic_name, "max.partition.fetch.bytes": 1000, **small}
+    offsets: list[int] = []
+    with contextlib.closing(KafkaStream(KafkaSettings.model_validate(values))) as stream:
+        stream.assign({(topic_name, 0): 0})
+
+        def read() -> bool:
+            for raw in stream.read(100, 0.1).batches:
+                offsets.extend(raw.offsets.tolist())
+            return False
+
+        with pytest.raises(UnavailableError, match="larger than the client may receive") as told:
+            wait_until(read, "the error")
+    assert told.value.hint
+    assert "receive.message.max.bytes" in told.value.hint
+    assert offsets == [0]
+
+
+def test_a_broker_that_knows_less_than_we_do_for_a_moment_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a restart its leader's epoch may be older than the one we met: Kafka calls that retriable."""
+    asked: list[int] = []
+
+    class Answer:
+        offset = 5
+
+        def result(self) -> Answer:
+            if len(asked) < 6:
+                raise KafkaException(KafkaError(KafkaError.UNKNOWN_LEADER_EPOCH))
+            return self
+
+    def offsets(_self: KafkaStream, places: Any, *_: Any) -> dict[Place, Answer]:
+        asked.append(1)
+        return dict.fromkeys(places, Answer())
+
+    monkeypatch.setattr(KafkaStream, "_offsets", offsets)
+    stream = KafkaStream(KafkaSettings.model_validate({"bootstrap.servers": "x:1", "group.id": "g"}))
+    assert stream.spans([("t", 0)]) == {("t", 0): Span(start=5, stable=5, high=5)}
+    asked.clear()
+    monkeypatch.setattr("consumer.streams.kafka.ASK_WITHIN_S", 0.0)
+    with pytest.raises(UnavailableError):  # the time is bounded
+        stream.spans([("t", 0)])
+
+
+@pytest.mark.parametrize(
+    "values", [{"partition.assignment.strategy": "cooperative-sticky"}, {"group.protocol": "consumer"}, {"bogus": "1"}]
+)
+def test_a_setting_the_client_cannot_use_is_a_settings_error(values: Any) -> None:
+    with pytest.raises(SettingsError):
+        KafkaStream(KafkaSettings.model_validate({"bootstrap.servers": "x:1", "group.id": "g"} | values)).shape(["t"])
