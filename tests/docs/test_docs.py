@@ -53,6 +53,23 @@ def maker() -> ModuleType:
     return module
 
 
+@every_page
+def test_a_page_holds_no_leavings_of_a_merge_and_its_tables_are_whole(page: Path) -> None:
+    """A line that is no row ends a table for whoever reads it as a page: what follows would be told as plain text."""
+    text = re.sub(r"^```[^\n]*\n.*?^```", "", page.read_text(encoding="utf-8"), flags=re.S | re.M)
+    assert not re.findall(r"^(?:<{7}|={7}|>{7})(?: .*)?$", text, re.M)
+    for table in re.findall(r"(?:^\|.*\n)+", text, re.M):
+        head, rule, *rows = table.splitlines()
+        assert re.fullmatch(r"[| :-]+", rule), f"a table without a head: {head}"
+        for row in rows:
+            assert cells(row) == cells(head), row
+
+
+def cells(row: str) -> int:
+    """How many cells a row of a table has; `\\|` and bars inside code are no bounds."""
+    return len(re.findall(r"(?<!\\)\|", re.sub(r"`[^`]*`", "", row)))
+
+
 def test_the_reference_of_commands_is_what_help_says(maker: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "100")
     assert maker.page() == read("docs/commands.md"), "run: python docs/make_commands.py"
