@@ -128,6 +128,7 @@ def begin(
             without_log=without_log,
             met=scene.met,
             pipeline=settings.fence.pipeline,
+            brokers=settings.event_log.kafka.servers,
             snapshot_faults=source_faults(scene, kind),
             copied=scene.copy is not None,
         )

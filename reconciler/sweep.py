@@ -200,6 +200,7 @@ class _Sweep:
     def _judge(self, totals: Mapping[str, Total], fill: bool, max_backfill: int | None) -> Outcome:
         r = self.r
         settled = settle.wait(r, max((t.last_at for t in totals.values() if t.last_at is not None), default=None), self.stop)
+        settle.pipeline(r, self.stop)
         if self.stop.is_set():
             raise Stopped
         r.logbook.follow()
@@ -233,7 +234,7 @@ class _Sweep:
         in_flight = dict[str, KeySet]()
         for subject in r.scene.subjects:
             candidates = sights[subject.name].candidates
-            judged_now = settled and (r.logbook.drained(subject.name) or not r.logbook.readable)
+            judged_now = settled and (settle.announced(r, subject.name) or not r.logbook.readable)
             in_flight[subject.name] = subject.key_type.empty() if judged_now else candidates.missing | candidates.stale
         outcomes = type_outcomes(r, sights, readers, in_flight, self.locate)
         locate = self.locate if r.logbook.readable else None

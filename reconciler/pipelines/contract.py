@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from threading import Event
 
 from reconciler.ports import Say
 from reconciler.scene import Scene
@@ -19,6 +20,7 @@ class Asked:
     lsn: str
     wait_s: float
     say: Say
+    stop: Event = field(default_factory=Event)  #: set: whoever asked is told to stop, and waits no longer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -176,7 +176,7 @@ def _follow(asked: Asked, connector: Connector) -> str:
             failures += 1
             if failures >= FAILURES or late:
                 raise
-            time.sleep(0.2)
+            _pause(asked)
             continue
         if status.running and at is not None and at >= target:
             return f"connector {connector.name} is running, and {told}, past the fence at {asked.lsn}"
@@ -186,7 +186,12 @@ def _follow(asked: Asked, connector: Connector) -> str:
             why = f"the connector {connector.name!r} runs, but {told}, and the fence is at {asked.lsn}"
             raise _NotPassing(why, _moving(asked.settings.fence))
         asked.say.waiting(f"for the connector {connector.name} to pass the fence at {asked.lsn}: {told}")
-        time.sleep(0.2)
+        _pause(asked)
+
+
+def _pause(asked: Asked) -> None:
+    if asked.stop.wait(0.2):
+        raise _NotPassing("we were told to stop before the connector had passed the fence", "run the command again")
 
 
 def _moving(fence: FenceSettings) -> str:

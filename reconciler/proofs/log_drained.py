@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from reconciler.ports import names
 from reconciler.proofs.shown import ALL, LOG, Claim, Shown
+from schemas.log_state import PartitionState
 from schemas.verdict import Proof
 
 NAME = "log_drained"
@@ -36,14 +37,14 @@ def look(shown: Shown) -> Iterable[Proof]:
             seen = f"no partition was seen of {names(unseen)}"
             yield Proof(name=NAME, data_type=name, held=False, seen=seen, try_="check the names of the topics")
         elif behind:
-            words = [_behind(p.topic, p.partition, p.behind, p.stable) for p in behind]
+            words = [_behind(p) for p in behind]
             problems = f" ({names(list(shown.log.problems), 3)})" if shown.log.problems else ""
             yield Proof(
                 name=NAME,
                 data_type=name,
                 held=False,
                 seen=f"not read to the end: {names(words)}{problems}",
-                try_="wait longer with --wait, or end the producer transaction that holds the stable offset",
+                try_=_remedy(behind, shown.brokers),
             )
         elif shown.pipeline_fault:
             remedy = shown.pipeline_remedy or "let the pipeline pass the fence"
@@ -58,6 +59,18 @@ def look(shown: Shown) -> Iterable[Proof]:
             yield Proof(name=NAME, data_type=name, held=True, seen=seen)
 
 
-def _behind(topic: str, partition: int, behind: int, stable: int | None) -> str:
-    pinned = f", held at stable offset {stable} by an open transaction" if stable is not None else ""
-    return f"{topic}[{partition}] {behind} records behind{pinned}"
+def _behind(p: PartitionState) -> str:
+    pinned = f", held at stable offset {p.stable} by an open transaction" if p.stable is not None else ""
+    return f"{p.topic}[{p.partition}] {p.behind} records behind{pinned}"
+
+
+def _remedy(behind: Sequence[PartitionState], brokers: str) -> str:
+    """librdkafka has no question for who produces into a partition (DescribeProducers); Kafka's own tool asks it."""
+    pinned = next((p for p in behind if p.stable is not None), None)
+    if pinned is None:
+        return "wait longer with --wait"
+    asked = f"--bootstrap-server {brokers} describe-producers --topic {pinned.topic} --partition {pinned.partition}"
+    return (
+        f"kafka-transactions.sh {asked} names the producer (the one whose CurrentTransactionStartOffset is {pinned.stable}):"
+        " let it commit or abort; or wait longer with --wait"
+    )

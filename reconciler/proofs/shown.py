@@ -80,6 +80,7 @@ class Shown:
     snapshots: list[str] = field(default_factory=list)  #: each snapshot taken, in words
     snapshot_faults: list[str] = field(default_factory=list)
     copied: bool = False  #: the source is a copy, and has to be held against its origin
+    brokers: str = ""  #: as the settings name them
     log: LogState | None = None
     log_fault: str | None = None  #: the event log could not be reached at all
     reread_at: datetime | None = None

@@ -62,6 +62,9 @@ def test_on_a_quiet_database_a_marker_moves_the_stored_offset_past_the_fence(her
     assert cutover.json["fence"]["pipeline"] == "debezium"
     assert f"past the fence at {cutover.json['fence']['lsn']}" in drained(cutover)["seen"]
     assert marked.run("gaps", "--deletes").code == 0
+    swept = marked.run("sweep")
+    assert swept.code == 0, swept
+    assert "past the fence at" in drained(swept)["seen"]
     assert marked.run("check").code == 0
 
 
@@ -75,6 +78,9 @@ def test_a_paused_connector_leaves_the_rows_to_speak_and_withholds_what_needs_th
     gaps = marked.run("gaps", "--wait", "3s")
     assert gaps.code == 4, gaps
     assert gaps.of("order")["in_flight"] == 1, "its event may be on its way: nobody can say that it was dropped"
+    sweep = marked.run("sweep", "--backfill", "--wait", "3s")
+    assert (sweep.code, sweep.of("order")["in_flight"], sweep.of("order")["backfilled"]) == (4, 1, 0), sweep
+    assert "is not running" in drained(sweep)["seen"]
 
     register(target, "order", [6])
     cutover = marked.run("cutover", "--wait", "3s")

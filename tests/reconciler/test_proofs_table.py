@@ -46,16 +46,21 @@ class Case:
     kind: str = "cutover"
 
 
+def _put(target: object, values: dict[str, object]) -> None:
+    for name, value in values.items():
+        setattr(target, name, value)
+
+
 def _set(**values: object) -> Change:
-    return lambda shown: [setattr(shown, name, value) for name, value in values.items()]
+    return lambda shown: _put(shown, values)
 
 
 def _type(**values: object) -> Change:
-    return lambda shown: [setattr(shown.types["jobs"], name, value) for name, value in values.items()]
+    return lambda shown: _put(shown.types["jobs"], values)
 
 
 def _needles(**values: object) -> Change:
-    return lambda shown: [setattr(shown.types["jobs"].needles, name, value) for name, value in values.items()]
+    return lambda shown: _put(shown.types["jobs"].needles, values)
 
 
 def _log(**values: object) -> Change:

@@ -263,6 +263,14 @@ def test_the_reread_says_when_it_was_and_whether_writes_are_refused() -> None:
     assert "new sessions are read-only" in seen
 
 
+def test_who_holds_the_stable_offset_is_asked_for_of_that_very_partition() -> None:
+    shown = with_log(partitions=(partition("t.jobs", reached=4), partition("t.jobs", 3, reached=4, stable=4)))
+    shown.brokers = "kafka:9092"
+    command = "kafka-transactions.sh --bootstrap-server kafka:9092 describe-producers --topic t.jobs --partition 3 "
+    assert command in (of(shown, "log_drained", "jobs").try_ or "")
+    assert of(with_log(partitions=BEHIND), "log_drained", "jobs").try_ == "wait longer with --wait"
+
+
 def test_what_a_window_cannot_see_is_told() -> None:
     assert "cannot see imports" in of(a_run(), "window", "jobs").seen
 
