@@ -37,6 +37,7 @@ class Ledger:
             poolclass=QueuePool,
             pool_size=4,
             pool_pre_ping=True,
+            use_native_hstore=False,  # the ledger has none: one question less for each connection
         )
         self.engine = engine.execution_options(schema_translate_map={None: schema})
 

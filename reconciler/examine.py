@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -112,11 +113,13 @@ def begin(
 ) -> Iterator[Run]:
     """Resolve everything before a run is recorded, so that a wrong setting leaves the ledger as it was."""
     say.phase("looking the tables up")
-    with resolve(settings, names, ledger if ledger.exists() else None) as scene:
+    with (
+        _beside(None if without_log else topics, list(settings.chosen(list(names)))) as topics_are_there,
+        resolve(settings, names, ledger if ledger.exists() else None) as scene,
+    ):
         since.start(scene.now())  # a window that lies ahead is refused before anything is recorded
         scene.ahead()
-        if topics is not None and not without_log:
-            topics([s.name for s in scene.subjects])
+        topics_are_there()
         ledger.upgrade()
         killed.settle(ledger)
         with ledger.begin("remember the key types") as connection:
@@ -158,6 +161,19 @@ def begin(
                 with suppress(FencepostError):
                     history.fail(ledger, run.id, error)
                 raise
+
+
+@contextmanager
+def _beside(topics: Topics | None, names: Sequence[str]) -> Iterator[Callable[[], None]]:
+    """Ask the log for its topics while the databases are asked for their tables: each has connections of its own to open.
+
+    Yields what waits for the answer and raises as `topics` does.
+    """
+    if topics is None:
+        yield lambda: None
+        return
+    with ThreadPoolExecutor(1, thread_name_prefix="topics") as beside:
+        yield beside.submit(topics, names).result
 
 
 def _rest_on_sweeps(ledger: Ledger, scene: Scene, shown: Shown) -> None:
