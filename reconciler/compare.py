@@ -103,8 +103,10 @@ def _by_spans(
         *_copy(subject, source),
         Side(table=subject.source.table, connections=source.connections, where=subject.scope),
     ]
+    witness = probe.Witness(sides, subject.key_type)
     with closing(probe.learn(sides, subject.key_type, heard_of, low=low)) as parts:  # type: ignore[type-var]
         for part in parts:
+            witness.note(part)
             heard = heard_of.pop(part.span)
             ours, *copies, theirs = part.sets
             _add(total, theirs, ours, heard)
@@ -115,6 +117,9 @@ def _by_spans(
             if isinstance(part.span, probe.Range):
                 total.spans.append(part.span)
             say.advance(total.rows, None)
+    there, lost = witness.lost()
+    total.needles.pushed += there
+    total.needles.lost += lost
     _direct_needle(total, subject, source, window=low is not None)
     return total
 
@@ -165,7 +170,7 @@ def _direct_needle(total: Differences, subject: Subject, source: Snapshot, *, wi
 
     A window without rows is fine where the table has some outside of it.
     """
-    if total.needles.pushed:
+    if total.needles.pushed and total.rows:
         return
     reader = Reader(source.first, subject.source.table, subject.scope)
     query = reader.sql(
@@ -194,21 +199,22 @@ def _indexed(subject: Subject, source: Snapshot, registry: Snapshot, reader: Ann
 
 
 def surplus(subject: Subject, source: Snapshot, registry: Snapshot, reader: AnnouncedReader, say: Say) -> KeySet:
-    """R − S over the whole key range, whatever scope and state."""
+    """R − S over the whole key range, whatever scope and state. Raises UnavailableError."""
     out = subject.key_type.empty()
     heard_of = _Heard(reader)
-    parts = probe.compare(
-        Side(table=subject.source.table, connections=source.connections),
+    sides = [
         Side(table=subject.registry.table, connections=registry.connections),
-        subject.key_type,
-        heard_of,
-    )
-    done = 0
-    with closing(parts):  # type: ignore[type-var]
+        Side(table=subject.source.table, connections=source.connections),
+    ]
+    witness, done = probe.Witness(sides, subject.key_type), 0
+    with closing(probe.learn(sides, subject.key_type, heard_of)) as parts:  # type: ignore[type-var]
         for part in parts:
+            witness.note(part)
             heard_of.pop(part.span)
             source.may_be_held()
-            done += len(part.registry)
-            out = out | (part.registry - part.source)
+            ours, theirs = part.sets
+            done += len(ours)
+            out = out | (ours - theirs)
             say.advance(done, None)
+    witness.insist()
     return out

@@ -155,6 +155,11 @@ class IntKeys:
     def max(self) -> int:
         return int(self.bits.max()) - BIAS if self._sorted is None else int(self._sorted[-1])
 
+    def some(self, count: int) -> list[Key]:
+        if self._sorted is not None:
+            return [int(self._sorted[at]) for at in spread(len(self._sorted), count)]
+        return [int(self.bits[at]) - BIAS for at in spread(len(self.bits), count)]
+
     def column(self) -> npt.NDArray[np.int64]:
         if self._sorted is not None:
             return self._sorted
@@ -173,6 +178,13 @@ class IntKeys:
 
     def __repr__(self) -> str:
         return f"IntKeys({list(islice(self, 5))}{'…' if len(self) > 5 else ''}, n={len(self)})"
+
+
+def spread(length: int, count: int) -> list[int]:
+    """At most `count` places of a sequence, evenly apart, both ends among them; of one place, its middle."""
+    if count < 2 or length < 2:
+        return [length // 2] if length else []
+    return sorted({at * (length - 1) // (count - 1) for at in range(count)})
 
 
 def _far_apart(least: int, most: int, count: int) -> bool:

@@ -14,7 +14,7 @@ from typing import Any, Protocol, Self, TypeAlias, TypeVar, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from schemas.int_keys import BIAS, BITS_END, INT64_MAX, INT64_MIN, IntKeys, joined_ints
+from schemas.int_keys import BIAS, BITS_END, INT64_MAX, INT64_MIN, IntKeys, joined_ints, spread
 
 #: A canonical key: int for integer keys, bytes for all others.
 Key: TypeAlias = int | bytes
@@ -42,6 +42,10 @@ class KeySet(Protocol):
 
     def min(self) -> Key: ...
     def max(self) -> Key: ...
+    def some(self, count: int) -> list[Key]:
+        """A few keys from all over the set, its ends among them; about `count`, fewer only where it holds fewer."""
+        ...
+
     def column(self) -> Column:
         """All keys, ascending: int64, or an `S` array."""
         ...
@@ -138,6 +142,9 @@ class ByteKeys:
 
     def max(self) -> bytes:
         return max(bytes(a[-1]) for a in self.classes.values())
+
+    def some(self, count: int) -> list[Key]:
+        return [bytes(a[at]) for a in self.classes.values() for at in spread(len(a), count)]
 
     def column(self) -> npt.NDArray[np.bytes_]:
         if not self.classes:

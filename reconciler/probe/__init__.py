@@ -24,10 +24,12 @@ from reconciler.probe.spill import Spill
 from reconciler.probe.tables import Table
 from reconciler.probe.walk import Compared, Side, buckets, compare, learn
 from reconciler.probe.windows import key_bisect, keys_since
+from reconciler.probe.witness import Witness
 
 __all__ = [
     "INFINITY", "MINUS_INFINITY", "NO_DATE",
     "Announced", "Bucket", "Compared", "Estimate", "Range", "Reader", "Side", "Slice", "Span", "Spill", "Table",
+    "Witness",
     "buckets", "compare", "condition", "count_keyless", "count_rows", "dates", "estimate", "key_bisect", "keys_since",
     "learn", "lookup", "present",
 ]  # fmt: skip

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from reconciler import probe, stale
@@ -118,11 +118,18 @@ class Eye:
     def _slices(
         self, subject: Subject, source: Snapshot, registry: Snapshot, low: Key | None, high: Key | None
     ) -> Iterator[Slice]:
+        """The last one only once the witness has spoken: with it the range counts as seen."""
         sides = _sides(subject, source, registry, deletes=self.deletes)
+        witness, last = probe.Witness(sides, subject.key_type), None
         with closing(probe.learn(sides, subject.key_type, self._guess, low=low, high=high)) as parts:  # type: ignore[type-var]
             for part in parts:
-                yield part
+                witness.note(part)
+                if last is not None:
+                    yield last
+                last = part
                 source.may_be_held()
+        if last is not None:
+            yield replace(last, needles=last.needles + witness.insist())
 
     def _guess(self, span: Span) -> KeySet:
         heard = self.reader.span(span)
@@ -172,7 +179,7 @@ def _direct_needle(subject: Subject, source: Snapshot, rows: int, needles: int, 
 
     Raises UnavailableError where the two ways contradict each other.
     """
-    if needles:
+    if needles and rows:
         return 0
     reader = Reader(source.first, subject.source.table, subject.scope)
     bounds, params = between(reader, low, high)
