@@ -1,6 +1,7 @@
-"""Jars for the Java parts, by Maven, once per machine: each `pom-NAME.xml` beside this file pins the versions.
+"""What the Java parts need once per machine: jars, by Maven, each `pom-NAME.xml` beside this file pinning the versions.
 
-A folder of jars is named after the hash of its pom, so a changed version never meets an old cache.
+A folder of jars is named after the hash of its pom, so a changed version never meets an old cache. What is made from the
+jars (see `made_once`) is named after them.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -34,8 +36,20 @@ def folder(name: str, *, goal: str = COPY) -> Path:
     """The folder with everything `pom-NAME.xml` asks for, fetched if it is not here yet."""
     pom = HERE / f"pom-{name}.xml"
     wanted = cache_folder() / f"{name}-{hashlib.sha256(pom.read_bytes()).hexdigest()[:12]}"
+    return made_once(wanted, lambda out: _fetch(pom, out, goal))
+
+
+def made_once(wanted: Path, make: Callable[[Path], None]) -> Path:
+    """The folder `wanted`, made by `make` where it is not here yet, by one of several test runs at once."""
     if not wanted.exists():
-        _fetch(name, pom, wanted, goal)
+        wanted.parent.mkdir(parents=True, exist_ok=True)
+        with (wanted.parent / f"{wanted.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # the second waits, then finds the folder
+            if not wanted.exists():
+                with tempfile.TemporaryDirectory(prefix=f"{wanted.name}-", dir=wanted.parent) as part:
+                    make(Path(part) / "out")
+                    # Renamed only when complete: what was broken off must never pass for the whole.
+                    (Path(part) / "out").rename(wanted)
     return wanted
 
 
@@ -64,19 +78,11 @@ def class_path(name: str) -> str:
     return f"{folder(name)}/*"
 
 
-def _fetch(name: str, pom: Path, wanted: Path, goal: str) -> None:
+def _fetch(pom: Path, out: Path, goal: str) -> None:
     maven = shutil.which("mvn")
     if maven is None:
-        raise MissingPartError("Maven", f"no `mvn` on the PATH, and the jars of {pom.name} are not in {wanted.parent}")
-    wanted.parent.mkdir(parents=True, exist_ok=True)
-    with (wanted.parent / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two test runs at once: the second waits, then finds the folder
-        if wanted.exists():
-            return
-        with tempfile.TemporaryDirectory(prefix=f"{name}-", dir=wanted.parent) as part:
-            _run(maven, pom, goal, Path(part) / "out")
-            # Renamed only when complete: a download broken off must never pass for a class path.
-            (Path(part) / "out").rename(wanted)
+        raise MissingPartError("Maven", f"no `mvn` on the PATH, and the jars of {pom.name} are not in {cache_folder()}")
+    _run(maven, pom, goal, out)
 
 
 def _run(maven: str, pom: Path, goal: str, target: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import shutil
 import subprocess
 import uuid
 from collections.abc import Mapping
@@ -17,6 +18,8 @@ from tests.stack.processes import LOOPBACK, Part, Process, StandError, free_port
 
 VERSION = jars.pinned("kafka", "kafka.version")
 ASK_WITHIN_S = 30.0
+#: A test's broker ends before the second compiler's work pays: half of its processor time went there.
+_JAVA = ["-XX:TieredStopAtLevel=1"]
 
 
 class Kafka(Part):
@@ -30,10 +33,13 @@ class Kafka(Part):
         config = folder / "server.properties"
         values = self._settings(controller_port=free_port()) | dict(settings or {})
         config.write_text("".join(f"{name}={value}\n" for name, value in values.items()))
-        self._format(config)
-        java = [jars.java(), f"-Xmx{heap}", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
+        shutil.copytree(_formatted(), folder / "data")
+        # Two brokers that share these would pass for one.
+        names = "".join(f"{what}.id={_uuid()}\n" for what in ("cluster", "directory"))
+        (folder / "data" / "meta.properties").write_text(f"version=1\nnode.id=1\n{names}")
+        java = [*_JAVA, f"-Xmx{heap}", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
         self.process = Process(
-            "Kafka", [*java, "-cp", jars.class_path("kafka"), "kafka.Kafka", str(config)], log=folder / "kafka.log"
+            "Kafka", [jars.java(), *java, *_class_path(), "kafka.Kafka", str(config)], log=folder / "kafka.log"
         )
         self._admin: AdminClient | None = None
 
@@ -129,14 +135,36 @@ class Kafka(Part):
             "log.initial.task.delay.ms": "1000",
         }
 
-    def _format(self, config: Path) -> None:
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        tool = [jars.java(), "-XX:TieredStopAtLevel=1", "-cp", jars.class_path("kafka"), "kafka.tools.StorageTool"]
-        done = subprocess.run(
-            [*tool, "format", "-t", cluster.replace("-", "A"), "-c", str(config)],  # a leading dash is no argument
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode != 0:
-            raise StandError(f"cannot format Kafka's storage in {self.folder}\n{done.stdout}{done.stderr}")
+
+def _formatted() -> Path:
+    """What `kafka-storage format` writes, made once per machine: it takes a second of processor time, and a broker gets new
+    names anyway."""
+    jar_folder = jars.folder("kafka")
+    return jars.made_once(jar_folder.with_name(f"{jar_folder.name}-formatted"), _format)
+
+
+def _format(out: Path) -> None:
+    config = out.with_name("server.properties")
+    voters = f"1@{LOOPBACK}:1"
+    config.write_text(
+        f"process.roles=broker,controller\nnode.id=1\nlog.dirs={out}\ncontroller.listener.names=CONTROLLER\n"
+        f"controller.quorum.voters={voters}\nlisteners=PLAINTEXT://{LOOPBACK}:2,CONTROLLER://{LOOPBACK}:1\n"
+        "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n"
+    )
+    done = subprocess.run(
+        [jars.java(), *_JAVA, *_class_path(), "kafka.tools.StorageTool", "format", "-t", _uuid(), "-c", str(config)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise StandError(f"cannot format Kafka's storage in {out}\n{done.stdout}{done.stderr}")
+
+
+def _class_path() -> list[str]:
+    return ["-cp", jars.class_path("kafka")]
+
+
+def _uuid() -> str:
+    """As Kafka writes them. A leading dash would be no argument."""
+    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A")
