@@ -10,7 +10,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,12 +24,12 @@ import yaml
 from confluent_kafka import Consumer, Producer
 from psycopg import sql
 
-import fencepost
+from tests.end_to_end import forked
 from tests.stack.kafka import Kafka
 from tests.stack.postgres import Server
 from tests.stack.processes import wait_until
 
-DOOR = [sys.executable, str(Path(fencepost.__file__))]
+DOOR = forked.DOOR
 #: Stands in every password of the settings; trust authentication does not ask for it.
 CANARY = "c4nary-w0rd"
 
@@ -89,20 +88,12 @@ class Installation:
 
     # -- running ------------------------------------------------------------------------------------------------------
 
-    def run(self, *args: str, json: bool = True, within_s: float = 90.0) -> Done:
-        """`fencepost ARGS --config … --json`."""
+    def run(self, *args: str, json: bool = True, within_s: float = 90.0, cold: bool = False) -> Done:
+        """`fencepost ARGS --config … --json`. Cold: by an interpreter that has imported nothing (see `forked`)."""
         line = [*args, *self._usual(json=json)]
         began = time.monotonic()
-        done = subprocess.run(
-            [*DOOR, *line],
-            capture_output=True,
-            text=True,
-            timeout=within_s,
-            stdin=subprocess.DEVNULL,
-            cwd=self.folder,
-            env=os.environ | self.variables,
-            check=False,
-        )
+        run = forked.from_nothing if cold else forked.run
+        done = run(line, folder=self.folder, environment=os.environ | self.variables, within_s=within_s)
         took = time.monotonic() - began
         # A busy machine takes now more, now less: twice is spared.
         waited = max(0.0, took - 2 * self.healthy_s)

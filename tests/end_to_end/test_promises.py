@@ -143,7 +143,7 @@ ABSENT = [
 def test_an_absent_ledger_is_told_with_0_and_nothing_is_created(items: Items) -> None:
     here = [items.here.with_() for _ in ABSENT]
     with ThreadPoolExecutor(3) as pool:
-        answers = list(pool.map(lambda h, line: h.run(*line), here, ABSENT))
+        answers = list(pool.map(lambda h, line: h.run(*line, cold=True), here, ABSENT))
     for line, done in zip(ABSENT, answers, strict=True):
         assert done.code == 0, done
         assert "no ledger" in done.err + done.out or line == ["check"], done
