@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows: list[Row] = []
     described = machine()
     pictures = [PICTURE] if "scaling" in asked.only else []
-    with Stand() as stand:
+    with Stand(warming=1 if chosen.judged else 0) as stand:
         run = Run(stand=stand, size=chosen, repeats=repeats, out=asked.out)
         for row in (row for name in NAMES if name in asked.only for row in _MEASURE[name](run)):
             rows.append(row if chosen.judged else replace(row, must=None, aim=None))
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _startup(run: Run) -> Iterator[Row]:
-    yield startup.row(run.stand, 4 * run.repeats)
+    yield startup.row(run.stand, 4 * run.repeats if run.size.judged else 1)
 
 
 def _track(run: Run) -> Iterator[Row]:

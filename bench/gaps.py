@@ -49,7 +49,7 @@ class Round:
 
 def rounds(world: World, count: int) -> list[Round]:
     """Interleaved, after one round that only warms caches."""
-    return [_round(world) for _ in range(count + 1)][1:]
+    return [_round(world) for _ in range(world.stand.warming + count)][world.stand.warming :]
 
 
 def _round(world: World) -> Round:

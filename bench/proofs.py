@@ -25,7 +25,7 @@ MUST_S = 1.0
 def row(stand: Stand, now_us: int, rows: int, repeats: int) -> Row:
     """A small table, so that both compares together take less than the start-up's noise."""
     world = World(stand=stand, major=18, rows=rows, missing=0, dropped=0, now_us=now_us).build()
-    rounds = [_round(world) for _ in range(repeats + 1)][1:]
+    rounds = [_round(world) for _ in range(stand.warming + repeats)][stand.warming :]
     world.drop()
     cutovers, gaps, start_ups = (list(column) for column in zip(*rounds, strict=True))
     ours = [max(cutover - start, NOISE_S) for cutover, start in zip(cutovers, start_ups, strict=True)]

@@ -28,9 +28,10 @@ POSTGRES = {
 
 
 class Stand:
-    """Real servers on demand."""
+    """Real servers on demand. `warming` is how many rounds go before those that count, to warm caches."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, warming: int = 1) -> None:
+        self.warming = warming
         self._stack = ExitStack()
         self._kafka: Kafka | None = None
         self._postgres: dict[Major, Postgres] = {}

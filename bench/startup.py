@@ -15,10 +15,10 @@ def row(stand: Stand, repeats: int) -> Row:
     """`fencepost --help`, interleaved with an interpreter that does nothing."""
     folder = stand.room("startup")
     ours, plain = [], []
-    for number in range(repeats + 1):
+    for number in range(stand.warming + repeats):
         helped = run(fencepost("--help"), folder).seconds
         idle = run([sys.executable, "-c", ""], folder).seconds
-        if number:  # the first one may still have bytecode to write
+        if number >= stand.warming:  # the first one may still have bytecode to write
             ours.append(helped)
             plain.append(idle)
     return Row(
