@@ -24,6 +24,7 @@ from typing import Any, Protocol
 import hypothesis
 import pytest
 
+from tests import order
 from tests.stack import alertmanager, jars, prometheus
 from tests.stack.alertmanager import Alertmanager
 from tests.stack.connect import Connect, Connector, Format
@@ -83,6 +84,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if SERVERS.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.parts)
+    order.longest_first(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    return order.scheduler(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.hookimpl(optionalhook=True)  # xdist's: what a worker keeps to itself, its end tells
