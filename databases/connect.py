@@ -31,6 +31,7 @@ _PINNED = {
     "extra_float_digits": "3",
     "bytea_output": "'hex'",
     "standard_conforming_strings": "on",
+    "array_nulls": "on",
     "row_security": "off",
 }
 

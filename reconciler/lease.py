@@ -1,8 +1,9 @@
 """Let one process at a time write registry rows, by a row in the ledger that carries an epoch.
 
 Every acquisition and every release raises the epoch, so an epoch names one holder for ever: a process that was paused,
-and wakes after another took over, writes under an epoch that is no more. The expiry, by the ledger server's clock, only
-says when another may take over; it never lets a stale holder write.
+and wakes after another took over, writes under an epoch that is no more. Only a ledger that is put back from a backup
+gives epochs out a second time; so the holder, whose name has a token, has to be the same too. The expiry, by the ledger
+server's clock, only says when another may take over; it never lets a stale holder write.
 
 `expires_at` may change beside a writer, `epoch` may not: a write locks the lease row FOR KEY SHARE until it commits. The
 unique constraint on (name, epoch) makes the epoch a key, so a takeover waits for that lock, while a renewal, which moves
@@ -159,11 +160,7 @@ class Held:
     def renew(self) -> bool:
         """Move the expiry. False: the lease is another's, for good."""
         t = tables.lease
-        moved = (
-            sa.update(t)
-            .where(t.c.name == self.name, t.c.epoch == self.epoch)
-            .values(expires_at=sa.func.clock_timestamp() + self.ttl)
-        )
+        moved = sa.update(t).where(*self.ours()).values(expires_at=sa.func.clock_timestamp() + self.ttl)
         with self.ledger.begin("renew the lease on registry writes") as connection:
             ours = connection.execute(moved).rowcount == 1
         if not ours:
@@ -173,17 +170,20 @@ class Held:
     def release(self) -> None:
         """Give it back; writes under its epoch are refused from here on. Another's is left alone."""
         t = tables.lease
-        freed = (
-            sa.update(t)
-            .where(t.c.name == self.name, t.c.epoch == self.epoch)
-            .values(epoch=t.c.epoch + 1, holder=None, run=None, expires_at=None)
-        )
+        freed = sa.update(t).where(*self.ours()).values(epoch=t.c.epoch + 1, holder=None, run=None, expires_at=None)
         with self.ledger.begin("give the lease on registry writes back") as connection:
             connection.execute(freed)
 
     def condition(self) -> sql.Composed:
-        """`name = … AND epoch = …`: the rows of the lease table that are this very lease."""
-        return sql.SQL("name = {} AND epoch = {}").format(sql.Literal(self.name), sql.Literal(self.epoch))
+        """`name = … AND …`: the rows of the lease table that are this very lease."""
+        return sql.SQL("name = {} AND epoch = {} AND holder = {}").format(
+            sql.Literal(self.name), sql.Literal(self.epoch), sql.Literal(self.holder)
+        )
+
+    def ours(self) -> tuple[sa.ColumnElement[bool], ...]:
+        """As `condition`, for statements of the ledger's engine."""
+        t = tables.lease
+        return t.c.name == self.name, t.c.epoch == self.epoch, t.c.holder == self.holder
 
     def locked(self) -> sql.Composed:
         """One row, locked against a takeover until the transaction ends; no row where the lease is another's."""

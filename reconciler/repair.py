@@ -9,6 +9,7 @@ from typing import Any
 
 from databases.connect import connect, renamed
 from reconciler import backfill, lease, proofs
+from reconciler.backfill.writer import switched_off
 from reconciler.examine import Run
 from reconciler.outcome import TypeOutcome
 from reconciler.proofs import Claim, withheld
@@ -110,6 +111,8 @@ def _closed(r: Run) -> str | None:
     standby, read_only = row or (False, "off")
     if standby:
         return "the registry is a standby; registry.dsn has to name its primary"
+    if (why := switched_off(r.scene.registry)) is not None:
+        return why
     if read_only != "off":
         return "the registry is read-only for our role; look at default_transaction_read_only of database and role"
     return None

@@ -70,6 +70,8 @@ def _type(scene: Scene, subject: Subject) -> dict[str, Any]:
     return bound(scene, subject) | {
         # An id that was used again is told by both creation times, and only where both are declared.
         "creation times": [declared.source.created_at, declared.registry.created_at],
+        "zones": [declared.source.zone, declared.registry.zone],
+        "skew": str(scene.settings.fence.skew) if declared.registry.created_at else None,
         "source files": _files(scene, subject.source, "source"),
         "registry files": _files(scene, subject.registry, "registry"),
     }

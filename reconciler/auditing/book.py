@@ -152,7 +152,7 @@ def go_blind(ledger: Ledger, held: Held, name: str, reasons: Iterable[str]) -> N
 
 def _ours(db: sa.Connection, held: Held) -> None:
     lease = log_tables.lease
-    mine = sa.select(lease.c.epoch).where(lease.c.name == held.name, lease.c.epoch == held.epoch)
+    mine = sa.select(lease.c.epoch).where(*held.ours())
     if db.execute(mine.with_for_update(read=True, key_share=True)).one_or_none() is None:
         raise held.refusal()
 

@@ -19,11 +19,11 @@ from reconciler.backfill.batches import Batch, Mask
 from reconciler.backfill.ghosts import delete_untouched, take_back
 from reconciler.backfill.journal import Entry, Journal, Step
 from reconciler.backfill.plan import Job
-from reconciler.backfill.run import SILENT, Open, Progress, Tally, opened
+from reconciler.backfill.run import SILENT, Open, Progress, Tally, asked_of, opened
 from reconciler.backfill.source import Source
 from reconciler.backfill.standing import standing
 from reconciler.backfill.writer import Writer
-from reconciler.identity import Identity
+from reconciler.identity import Identity, contradiction, recorded
 from reconciler.lease import Held
 from reconciler.probe import Table
 from schemas.errors import RefusedWrite
@@ -90,7 +90,7 @@ def finish_unfinished(ledger: Ledger, jobs: Sequence[Job], *, source: Open, regi
             job = by_name.get(entry.data_type)
             if job is None:
                 left.append(f"batch {entry.batch} of {entry.data_type} (run {entry.run}): not among this run's data types")
-            elif (why := elsewhere(entry, writer.server, job.registry)) is not None:
+            elif (why := elsewhere(entry, writer.server, job.registry) or otherwise(entry, asked, job)) is not None:
                 left.append(f"batch {entry.batch} of {entry.data_type} (run {entry.run}): {why}")
             else:
                 count += 1
@@ -134,9 +134,7 @@ def undo(
     try:
         writer = Writer(ledger, lease, connection)
         try:
-            for entry in entries:
-                if (why := elsewhere(entry, writer.server)) is not None:
-                    raise RefusedWrite(f"cannot undo run {run}: {why}", hint="check registry.dsn")
+            may_be_undone(ledger, run, entries, writer.server)
             for entry in entries:
                 batch, removed, standing_now = _undo(writer, entry)
                 tally = tallies.setdefault(entry.data_type, Tally(entry.key_type))
@@ -155,6 +153,18 @@ def undo(
         )
         for name, tally in tallies.items()
     }
+
+
+def may_be_undone(ledger: Ledger, run: str, entries: Sequence[Journalled], server: Identity) -> None:
+    """Raises RefusedWrite where the rows of a run cannot be told from others' here."""
+    for entry in entries:
+        if (why := elsewhere(entry, server)) is not None:
+            raise RefusedWrite(f"cannot undo run {run}: {why}", hint="check registry.dsn")
+    if (why := gone_back(ledger, server)) is not None:
+        raise RefusedWrite(
+            f"cannot undo run {run}: {why}",
+            hint="its rows are told by the transaction that inserted them, and ids of transactions are given out again there",
+        )
 
 
 def _undo(writer: Writer, entry: Entry) -> tuple[Batch, Mask, Mask]:
@@ -216,6 +226,18 @@ def elsewhere(entry: Journalled, server: Identity, table: Table | None = None) -
     ):
         return f"its rows went to {'.'.join(entry.target['table'])}; the settings now name {table.qualified}"
     return None
+
+
+def otherwise(entry: Entry, source: Source, job: Job) -> str | None:
+    """Why today's answer of the source says nothing about a batch: it was asked something else."""
+    if entry.target.get("asked") in (None, asked_of(source, job)):
+        return None
+    return f"the table, key or scope asked of the source is another by now; `fencepost undo {entry.run}` takes its rows back"
+
+
+def gone_back(ledger: Ledger, server: Identity) -> str | None:
+    """Why a transaction id may mean another transaction here than the one that was journalled."""
+    return contradiction(recorded(ledger, "registry"), server)
 
 
 def table_of(entry: Journalled) -> Table:

@@ -4,6 +4,9 @@ A row is untouched as long as its `xmin` is the transaction that inserted it: ev
 another. `xmin` holds 32 bits, so a row counts only while that transaction is less than 2**31 transactions old; older
 ones are left alone. The test is part of the DELETE: should somebody change the row while it waits for its lock,
 PostgreSQL puts the question again to the new version.
+
+To refer to a row does not change it. Where a foreign key would delete or change rows that refer to ours, those of ours
+are left alone that anybody refers to.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from reconciler.backfill.journal import Step
 from reconciler.backfill.standing import named, same_key, standing
 from reconciler.backfill.writer import Writer
 from reconciler.probe import Table
+from reconciler.probe.tables import quoted
 
 WRAP = 1 << 31
 
@@ -30,22 +34,59 @@ def delete_untouched(writer: Writer, table: Table, batch: Batch, xid: int) -> Ma
     """Inside a transaction of the writer: delete those rows of the batch that are still as `xid` inserted them."""
     if not len(batch) or writer.xid() - xid >= WRAP:
         return np.zeros(len(batch), np.bool_)
+    spared = _referred_to(writer, table)
+    if spared:
+        # Who refers to a row has taken a lock on it that no test of ours sees: after this one nobody does so any more.
+        writer.registry.execute(sql.SQL("LOCK TABLE {} IN EXCLUSIVE MODE").format(named(table)))
     query = sql.SQL(
         "WITH held AS MATERIALIZED ({held}), gone AS (DELETE FROM {table} AS t USING {keys} WHERE {match} AND {ours}"
-        " AND EXISTS (SELECT FROM held) RETURNING u.n) SELECT pg_catalog.string_agg(pg_catalog.int4send(n::int4), ''::bytea)"
-        " FROM gone"
+        "{spared} AND EXISTS (SELECT FROM held) RETURNING u.n)"
+        " SELECT pg_catalog.string_agg(pg_catalog.int4send(n::int4), ''::bytea) FROM gone"
     ).format(
         held=writer.lease(),
         table=named(table),
         keys=unnested(batch.kinds),
         match=same_key(table),
         ours=inserted_by(xid),
+        spared=sql.SQL("").join(spared),
     )
     with writer.registry.cursor(binary=True) as cursor:
         row = cursor.execute(query, batch.arrays()).fetchone()
     gone = mask_of(row[0] if row else None, len(batch))
     writer.wrote(int(gone.sum()))
     return gone
+
+
+#: Foreign keys that would carry a deletion on: whose, from which columns to which, and whether our role may look there.
+_CARRIED_ON = """
+WITH RECURSIVE parts AS (
+    SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+     WHERE n.nspname = %s AND c.relname = %s
+     UNION
+    SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN parts p ON i.inhparent = p.oid)
+SELECT n.nspname::text, c.relname::text, pg_catalog.has_table_privilege(c.oid, 'SELECT'),
+       (SELECT pg_catalog.array_agg(a.attname::text ORDER BY k.at)
+          FROM pg_catalog.unnest(f.conkey) WITH ORDINALITY k (number, at)
+          JOIN pg_catalog.pg_attribute a ON a.attrelid = f.conrelid AND a.attnum = k.number),
+       (SELECT pg_catalog.array_agg(a.attname::text ORDER BY k.at)
+          FROM pg_catalog.unnest(f.confkey) WITH ORDINALITY k (number, at)
+          JOIN pg_catalog.pg_attribute a ON a.attrelid = f.confrelid AND a.attnum = k.number)
+  FROM parts p JOIN pg_catalog.pg_constraint f ON f.confrelid = p.oid
+  JOIN pg_catalog.pg_class c ON c.oid = f.conrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+ WHERE f.contype = 'f' AND f.confdeltype IN ('c', 'n', 'd') AND NOT c.relispartition
+ ORDER BY 1, 2"""
+
+
+def _referred_to(writer: Writer, table: Table) -> list[sql.Composable]:
+    """` AND …`: nobody's row would go, or change, with the row `t`. Nothing of ours goes where we may not look."""
+    terms = list[sql.Composable]()
+    for schema, name, readable, theirs, ours in writer.registry.execute(_CARRIED_ON, [table.schema, table.name]).fetchall():
+        same = [sql.SQL("c.{} = t.{}").format(quoted(a), quoted(b)) for a, b in zip(theirs, ours, strict=True)]
+        refers = sql.SQL(" AND NOT EXISTS (SELECT FROM {} AS c WHERE {})").format(
+            quoted(schema, name), sql.SQL(" AND ").join(same)
+        )
+        terms.append(refers if readable else sql.SQL(" AND false"))
+    return terms
 
 
 def take_back(writer: Writer, table: Table, run: str, name: str, gone: Batch, xid: int) -> Mask:

@@ -60,14 +60,16 @@ class Entry:
         )
 
 
-def target(server: Identity, table: Table) -> dict[str, Any]:
-    """Where rows go, so that an undo never runs against another server or table."""
-    return {
+def target(server: Identity, table: Table, asked: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Where rows go, so that an undo never runs against another server or table; and what was `asked` of the source, so
+    that what a crash left is not held against another question."""
+    there = {
         "system": server.system,
         "database": server.database_oid,
         "table": [table.schema, table.name],
         "key": list(table.key),
     }
+    return there if asked is None else there | {"asked": asked}
 
 
 class Journal:

@@ -58,5 +58,15 @@ class Source:
 
         return self._in_thread(ask)
 
+    def oid(self, table: Table) -> int:
+        """Of the table that has this name now."""
+        query = (
+            "SELECT c.oid::bigint FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE n.nspname = %s AND c.relname = %s"
+        )
+        with renamed(f"look up {table.qualified}"):
+            row = self.connection.execute(query, [table.schema, table.name]).fetchone()
+        return int(row[0]) if row else 0
+
     def _in_thread(self, ask: Callable[[], Look]) -> Future[Look]:
         return self._thread.submit(ask)

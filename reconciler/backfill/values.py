@@ -21,7 +21,7 @@ from reconciler.catalog.names import shown
 from reconciler.probe.tables import literal, quoted
 from schemas.data_types import FromSource, Literally
 from schemas.errors import CatalogError, RefusedWrite
-from schemas.keys import IntKeys
+from schemas.keys import CompositeKey, IntKeys
 
 _TYPES = (
     "SELECT attname::text, pg_catalog.format_type(atttypid, -1) FROM pg_catalog.pg_attribute"
@@ -61,6 +61,8 @@ def row(source: psycopg.Connection[Any], registry: psycopg.Connection[Any], job:
             from_source.append(value.source)
         else:
             values.append(_value(target, column, value, declared.zone if name == declared.created_at else None))
+    for name in job.registry.key:
+        _may_be_set(target, target.by_name[name])
     _nothing_left_empty(target, {*columns, *job.registry.key})
     _keys_fit(target, job)
     return Row(columns=tuple(columns), values=tuple(values), from_source=_resolved(source, job, from_source))
@@ -119,16 +121,33 @@ def _nothing_left_empty(target: Relation, given: set[str]) -> None:
 
 
 def _keys_fit(target: Relation, job: Job) -> None:
-    if not isinstance(job.keys, IntKeys) or not len(job.keys):
-        return
-    column = target.by_name[job.registry.key[0]]
-    half = _SPANS.get(column.base)
-    if half is not None and not -half <= job.keys.min() <= job.keys.max() < half:
-        worst = job.keys.max() if job.keys.max() >= half else job.keys.min()
-        raise RefusedWrite(
-            f"the key {worst} of {job.name} does not fit {target.shown}.{shown(column.name)}, which is of type {column.type}",
-            hint="widen that column to bigint first",
-        )
+    columns = [target.by_name[name] for name in job.registry.key]
+    if isinstance(job.keys, IntKeys) and len(job.keys):
+        half = _SPANS.get(columns[0].base)
+        if half is not None and not -half <= job.keys.min() <= job.keys.max() < half:
+            worst = job.keys.max() if job.keys.max() >= half else job.keys.min()
+            raise _too_small(target, columns[0], job, str(worst), "bigint")
+    for at, column in enumerate(columns):
+        # Of a text that is too long PostgreSQL cuts blanks at its end without a word: another key would be inserted.
+        if column.limit is not None and (key := _longer(job, at, column.limit)) is not None:
+            raise _too_small(target, column, job, shown(key), "text")
+
+
+def _longer(job: Job, at: int, limit: int) -> str | None:
+    """A key whose part at `at` has more characters than that."""
+    for key in job.keys:
+        assert isinstance(key, bytes)
+        part = job.key_type.split(key)[at] if isinstance(job.key_type, CompositeKey) else key
+        if isinstance(part, bytes) and len(part) > limit and len(text := part.decode()) > limit:
+            return text
+    return None
+
+
+def _too_small(target: Relation, column: Column, job: Job, key: str, wide: str) -> RefusedWrite:
+    return RefusedWrite(
+        f"the key {key} of {job.name} does not fit {target.shown}.{shown(column.name)}, which is of type {column.type}",
+        hint=f"widen that column to {wide} first",
+    )
 
 
 def _resolved(source: psycopg.Connection[Any], job: Job, names: list[str]) -> tuple[str, ...]:

@@ -41,7 +41,10 @@ _BEGIN = (
     "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL search_path = pg_catalog; SET LOCAL timezone = 'UTC';"
     " SET LOCAL datestyle = 'ISO, YMD'; SET LOCAL intervalstyle = 'iso_8601'; SET LOCAL row_security = off;"
     f" SET LOCAL lock_timeout = '{_LOCK}'; SET LOCAL idle_in_transaction_session_timeout = '{_IDLE}';"
-    f" SET LOCAL statement_timeout = '{_STATEMENT}'"
+    f" SET LOCAL statement_timeout = '{_STATEMENT}'; SET LOCAL array_nulls = on;"
+    # A crash of the server must not take back what was told; who waits for standbys too is not held up by us.
+    " SELECT pg_catalog.set_config('synchronous_commit', 'on', true)"
+    " WHERE pg_catalog.current_setting('synchronous_commit') = 'off'"
 ).encode()
 #: The ledger's side outlives the registry's, whatever the registry's statements take.
 _BEGIN_BESIDE = (
@@ -58,6 +61,15 @@ SELECT pg_catalog.bool_and(pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND p
  WHERE n.nspname = %s AND c.relname IN ('lease', 'backfill', 'removal') AND c.relkind = 'r'"""
 
 
+def switched_off(registry: psycopg.Connection[Any]) -> str | None:
+    """Why our rows would pass by the registry's foreign keys and triggers; None: they are looked at."""
+    with renamed("ask the registry for its session_replication_role"):
+        row = registry.execute("SELECT pg_catalog.current_setting('session_replication_role')").fetchone()
+    if row is None or row[0] != "replica":
+        return None
+    return "session_replication_role of our sessions is 'replica': no foreign key and no trigger would look at our rows"
+
+
 def _not() -> bool:
     return False
 
@@ -69,6 +81,8 @@ class Writer:
         self.held, self.registry = held, prepared(registry)
         registry.autocommit = True  # transactions begin and end in statements of ours
         self.server = identify(registry, "registry")
+        if (why := switched_off(registry)) is not None:
+            raise RefusedWrite(why, hint="take that setting from our role and from the database, then run again")
         self._beside = contextlib.ExitStack()
         try:
             own = self._beside.enter_context(_ledger_connection(ledger))

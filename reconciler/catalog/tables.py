@@ -122,9 +122,16 @@ class Facts:
             told.append(f"{len(relation.children)} tables inherit from {relation.shown}; their rows are read too")
         if relation.is_partition:
             told.append(f"{relation.shown} is itself one partition of another table; the others are not looked at")
+        if unlogged := self._unlogged:
+            told.append(f"unlogged, so that a crash of the server empties it: {', '.join(unlogged[:5])}")
         if relation.twins:
             told.append(f"tables of the same name that are not looked at: {', '.join(relation.twins[:5])}")
         return told
+
+    @property
+    def _unlogged(self) -> list[str]:
+        own = [self.relation.shown] if self.relation.persistence == "u" and not self.relation.partitioned else []
+        return own + [leaf.shown for leaf in self.relation.below if leaf.persistence == "u"]
 
     @property
     def read(self) -> tuple[Column, ...]:

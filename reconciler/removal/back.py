@@ -15,7 +15,7 @@ from psycopg import sql
 
 from databases.connect import connect, renamed
 from databases.ledger import Ledger
-from reconciler.backfill.aftermath import elsewhere, landed, table_of
+from reconciler.backfill.aftermath import elsewhere, landed, may_be_undone, table_of
 from reconciler.backfill.batches import Batch, Mask, unnested
 from reconciler.backfill.ghosts import WRAP, inserted_by
 from reconciler.backfill.journal import Step
@@ -136,9 +136,7 @@ def undo(ledger: Ledger, run: str, *, registry: Open, lease: Held) -> dict[str, 
     try:
         writer = Writer(ledger, lease, connection)
         try:
-            for entry in entries:
-                if (why := elsewhere(entry, writer.server)) is not None:
-                    raise RefusedWrite(f"cannot undo run {run}: {why}", hint="check registry.dsn")
+            may_be_undone(ledger, run, entries, writer.server)
             for entry in entries:
                 back, other = _undo(writer, Journal(writer.journal.connection, ledger), entry)
                 before = out.get(entry.data_type, (back - back, other - other))

@@ -250,7 +250,7 @@ def _move(connection: sa.Connection, going_on: Pass, **values: Any) -> None:
 def _ours(connection: sa.Connection, held: Held) -> None:
     """Lock our lease against a takeover until the transaction ends, or refuse."""
     t = tables.lease.c
-    query = sa.select(t.epoch).where(t.name == held.name, t.epoch == held.epoch).with_for_update(read=True, key_share=True)
+    query = sa.select(t.epoch).where(*held.ours()).with_for_update(read=True, key_share=True)
     if connection.execute(query).one_or_none() is None:
         raise Overtaken(
             f"another process has taken over the sweep of {held.name.partition(':')[2]}",

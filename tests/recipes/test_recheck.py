@@ -88,6 +88,14 @@ def _other_registry(world: World) -> None:
     world.registry_extra = world.registry_extra | {"table": "public.twin"}
 
 
+def _more_skew(world: World) -> None:
+    world.extra = {"fence": {"settle": "0s", "skew": "365d"}}
+
+
+def _other_zone(world: World) -> None:
+    world.source_extra = world.source_extra | {"zone": "Asia/Tokyo"}
+
+
 def _other_times(world: World) -> None:
     world.registry_extra = world.registry_extra | {"created_at": "created_at"}
 
@@ -103,6 +111,7 @@ MOVES: dict[str, tuple[Callable[[World], object], str]] = {
     "another scope": (_scope, "scope was"),
     "other states count": (_states, "accepted states was"),
     "another registry table": (_other_registry, "registry table was public.item_registry"),
+    "another zone of its dates": (_other_zone, "zones was"),
     "other creation times": (_other_times, "creation times was"),
 }  # fmt: skip
 
@@ -114,6 +123,17 @@ def test_a_world_that_has_moved_is_told_and_not_judged(
     items, run = judged
     move(items)
     assert said in moved(again(items, run))
+
+
+def test_a_stale_registration_is_not_made_good_by_more_patience(items: World) -> None:
+    """How far two clocks may differ is part of what was judged."""
+    items.registry_extra = {"created_at": "created_at"}
+    on_target(items, "UPDATE item_registry SET created_at = created_at - interval '1 day' WHERE item_id = 5")
+    judged = items.cutover().report
+    assert judged.data_types[0].gaps.by_class == {"stale_registration": 1}
+    assert again(items, judged.run).verdict is Verdict.GAPS
+    _more_skew(items)
+    assert "skew was" in moved(again(items, judged.run))
 
 
 def test_another_database_of_the_same_name_and_tables_is_another_world(judged: tuple[World, str], database: str) -> None:

@@ -10,11 +10,12 @@ from datetime import timedelta
 import psycopg
 import pytest
 
+from consumer.streams.kafka import KafkaStream
 from reconciler import snapshot as snapshots
 from reconciler.backfill.run import Filler
 from reconciler.scene import Scene, _primary_faults, resolve
 from schemas.errors import UnavailableError
-from schemas.verdict import Verdict
+from schemas.verdict import Proof, Report, Verdict
 from tests.recipes.test_cutover import _fence_is_waiting
 from tests.recipes.world import World
 from tests.stack.processes import wait_until
@@ -117,3 +118,22 @@ def test_a_standbys_primary_that_is_another_database_is_told(items: World) -> No
         )
         (fault,) = _primary_faults(swapped)
     assert "not the primary of this standby" in fault
+
+
+def test_a_topic_made_anew_is_known_where_the_broker_tells_no_ids(items: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the record before each position: with more records than before, no offset shows it (failure mode 34)."""
+    monkeypatch.setattr(KafkaStream, "_topic_ids", lambda _, topics: dict.fromkeys(topics))
+    before = items.gaps(deletes=True).report
+    assert before.verdict is Verdict.CLEAR
+    assert "records compared" in told(before, "log_identity").seen
+    items.kafka.delete_topic(items.topic)
+    items.kafka.create_topic(items.topic, 2)
+    items.announce(range(1001, 1301))
+    after = items.gaps(deletes=True).report
+    assert told(after, "log_identity").held is False
+    assert told(after, "log_unbroken").held is False
+    assert (after.claims.creates, after.claims.deletes, after.claims.drop_rate) == ("CLEAR", "CANNOT TELL", "incomplete")
+
+
+def told(report: Report, name: str) -> Proof:
+    return next(p for p in report.proofs if p.name == name)

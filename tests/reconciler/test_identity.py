@@ -8,8 +8,10 @@ import pytest
 
 from databases.connect import connect
 from databases.ledger import Ledger
-from reconciler import identity
+from reconciler import identity, proofs
 from reconciler.identity import Identity
+from reconciler.proofs import Shown
+from reconciler.proofs.shown import Met
 from schemas.settings import Dsn
 from tests.stack.postgres import Postgres
 
@@ -58,14 +60,43 @@ def test_the_newest_record_of_a_side_counts(database: str) -> None:
     ledger.close()
 
 
-def test_a_promoted_standby_is_on_another_timeline(own_postgres: object) -> None:
+def proved(before: Identity, now: Identity) -> tuple[bool | None, str]:
+    """The proof `identity` of a run that met the server as it is now."""
+    registry = replace(MET, side="registry")
+    met = [
+        Met(now=now, before=before, contradiction=identity.contradiction(before, now)),
+        Met(now=registry, before=registry, contradiction=None),
+    ]
+    (proof,) = proofs.module("identity").look(Shown(kind="gaps", types={}, met=met))
+    return proof.held, proof.seen
+
+
+def test_a_restored_backup_a_promoted_standby_and_another_database_are_not_the_server_that_was_recorded(
+    own_postgres: object,
+) -> None:
     server: Postgres = own_postgres()  # type: ignore[operator]
     dsn = server.create_database("app")
+    other = server.create_database("app2", template="app")
+    backup, standby = server.standby(), server.standby()
+    (backup.data / "standby.signal").unlink()  # it starts as a server of its own, as a backup that was put back
     with connect(Dsn(dsn), "the source") as db:
+        for _ in range(20):
+            db.execute("SELECT pg_current_xact_id()")
+        db.execute("SELECT pg_switch_wal()")
         before = identity.identify(db, "source")
-    with server.standby() as standby:
+        assert proved(before, identity.identify(db, "source"))[0] is True
+    with connect(Dsn(other), "the source") as db:
+        held, seen = proved(before, identity.identify(db, "source"))
+        assert (held, f"was app (oid {before.database_oid})" in seen) == (False, True), seen
+    with backup, connect(Dsn(backup.dsn("app")), "the source") as db:
+        restored = identity.identify(db, "source")
+        assert (restored.system, restored.timeline) == (before.system, before.timeline)
+        held, seen = proved(before, restored)
+        assert (held, "its history went back" in seen) == (False, True), seen
+        # With its WAL written further it is told by the ids of its transactions alone.
+        assert "transaction id" in (identity.contradiction(before, replace(restored, lsn=before.lsn)) or "")
+    with standby:
         standby.promote()
         with connect(Dsn(standby.dsn("app")), "the source") as db:
-            after = identity.identify(db, "source")
-    assert after.system == before.system
-    assert "promoted" in (identity.contradiction(before, after) or "")
+            held, seen = proved(before, identity.identify(db, "source"))
+        assert (held, "promoted or restored" in seen) == (False, True), seen

@@ -44,6 +44,20 @@ def test_a_second_captain_is_told_whom_to_follow(ledger: Ledger) -> None:
     held(acquire(ledger, "run-2"))
 
 
+def test_an_epoch_that_a_restored_ledger_gives_out_again_is_not_the_stale_holders(ledger: Ledger) -> None:
+    zombie = held(acquire(ledger, "run-1"))
+    with psycopg.connect(ledger.dsn.get_secret_value()) as db:  # as the backup has it
+        db.execute("UPDATE fencepost.lease SET epoch = epoch - 1, holder = NULL, run = NULL, expires_at = NULL")
+    mine = held(acquire(ledger, "run-2"))
+    assert mine.epoch == zombie.epoch
+    with psycopg.connect(ledger.dsn.get_secret_value()) as db:
+        assert (mine.stands(db), zombie.stands(db)) == (True, False)
+        assert db.execute(zombie.locked()).rowcount == 0
+    assert not zombie.renew()
+    zombie.release()
+    assert mine.renew()
+
+
 def test_of_many_captains_exactly_one_wins(ledger: Ledger) -> None:
     for _ in range(5):
         start, won = threading.Barrier(8), list[Held]()

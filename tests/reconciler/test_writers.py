@@ -12,6 +12,7 @@ from psycopg import sql
 from databases.connect import connect
 from reconciler.writers import Standing, standing
 from schemas.settings import Dsn
+from tests.stack.postgres import Postgres
 
 Ask = Callable[[], Standing]
 
@@ -76,6 +77,25 @@ def test_a_limit_keeps_out_only_who_has_no_session(db: psycopg.Connection, datab
         assert "writes of w_app (cannot connect anew, 1 sessions)" in ask().described
     db.execute("ALTER ROLE w_app CONNECTION LIMIT -1; ALTER ROLE w_app SET default_transaction_read_only = on")
     assert "w_app (starts read-only, which a session may override" in ask().described
+
+
+def test_a_database_that_starts_sessions_read_only_or_takes_none_is_told_as_such(
+    db: psycopg.Connection, database: str, postgres: Postgres
+) -> None:
+    """Neither is a promise: a session may override the one, and who is inside stays inside."""
+    row = db.execute("SELECT 'items'::regclass::oid").fetchone()
+    assert row
+    name = sql.Identifier(str(psycopg.conninfo.conninfo_to_dict(database)["dbname"]))
+    db.execute("GRANT INSERT ON items TO w_app")
+    db.execute(sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = on").format(name))
+    with connect(Dsn(database), "the source", read_only=True) as ours, postgres.connect() as beside:
+        told = standing(ours, [row[0]]).described
+        assert "writes of w_app (starts read-only, which a session may override)" in told
+        beside.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(name))
+        closed = standing(ours, [row[0]]).described
+        beside.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(name))
+    assert "the database takes no new connections" in closed
+    assert "w_app may write, but cannot connect and have no session" in closed
 
 
 def test_a_login_that_cannot_reach_the_database_is_told_as_kept_out(db: psycopg.Connection, ask: Ask) -> None:

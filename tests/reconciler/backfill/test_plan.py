@@ -70,6 +70,7 @@ def test_neither_does_the_order_of_types_nor_one_with_nothing_to_insert() -> Non
     {"data_type": declared(insert={"state": 0, "at": {"value": "now"}})}, {"data_type": declared(insert={"state": 0})},
     {"data_type": declared(insert={"state": 0, "at": {"source": "now"}})},
     {"data_type": declared(insert={"state": False, "at": "now"})},
+    {"data_type": declared(zone="Asia/Tokyo")},
 ])  # fmt: skip
 def test_any_other_write_has_another_hash(change: dict[str, Any]) -> None:
     assert plan(HERE, [job(**change)]).hash != plan(HERE, [job()]).hash
