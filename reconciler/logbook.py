@@ -6,7 +6,7 @@ An event log that cannot be reached at all is told as a failed proof, never as a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from databases.ledger import Ledger
 from reconciler.announced import AnnouncedReader, read_coverage
@@ -36,8 +36,11 @@ class Logbook:
             return
         self.say.phase("reading the event log to its end")
         try:
-            self.shown.log = self.catch_up(self.scene.key_types, deadline_s=self.deadline_s)
-            self.shown.log_fault = None
+            found = self.catch_up(self.scene.key_types, deadline_s=self.deadline_s)
+            before = self.shown.log
+            if before is not None and not before.identity_held:  # known by now, and still another than was recorded
+                found = replace(found, identity_held=False, identity_seen=before.identity_seen)
+            self.shown.log, self.shown.log_fault = found, None
         except (UnavailableError, FloodError) as error:  # a flood is mostly the wrong format for this topic
             self.shown.log_fault = str(error)
             self.shown.log = None

@@ -78,11 +78,24 @@ def subjects_in(scene: Scene, shown: Shown | None, source: Snapshot, registry: S
         copy = None if source.copy is None else source.copy.first
         subject = subject_of(known.name, known.data_type, source.first, registry.first, copy)
         if shown is not None:
+            shown.snapshot_faults += [fault for fault in _replaced(known, subject) if fault not in shown.snapshot_faults]
             told = shown.types[known.name]
             faults = [*subject.shown().hidden, *_keyless(subject, source)]
             told.hidden += [fault for fault in faults if fault not in told.hidden]
         out.append(subject)
     return out
+
+
+def _replaced(known: Subject, subject: Subject) -> list[str]:
+    """Tables that are others of their names by now: the fence waited for the writers of those that were there before."""
+    before, now = [known.source, known.registry], [subject.source, subject.registry]
+    if known.copy is not None and subject.copy is not None:
+        before, now = [*before, known.copy.facts], [*now, subject.copy.facts]
+    return [
+        f"{b.table.qualified} was replaced by another table of its name during the run (oid {b.oid}, now {a.oid})"
+        for b, a in zip(before, now, strict=True)
+        if b.oid != a.oid
+    ]
 
 
 def _keyless(subject: Subject, source: Snapshot) -> list[str]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+
+import psycopg
 
 from databases.connect import connect, renamed
 from reconciler import backfill, lease, proofs
 from reconciler.backfill.writer import switched_off
 from reconciler.examine import Run
+from reconciler.identity import Identity, contradiction, identify
 from reconciler.outcome import TypeOutcome
 from reconciler.proofs import Claim, withheld
 from reconciler.scene import Subject
@@ -52,10 +55,23 @@ def unsure_of_the_source(r: Run) -> list[str]:
 
 def doors(r: Run) -> dict[str, Any]:
     # A standby replays late, and so does a copy: whether a row still exists is asked where it was created.
-    return {
-        "source": partial(connect, r.settings.source.writable, "the source", read_only=True),
-        "registry": partial(connect, r.settings.registry.dsn, "the registry", autocommit=False),
-    }
+    source = partial(connect, r.settings.source.writable, "the source", read_only=True)
+    registry = partial(connect, r.settings.registry.dsn, "the registry")
+    met = {met.now.side: met.now for met in r.shown.met}
+    return {"source": partial(_same, source, met["source"]), "registry": partial(_same, registry, met["registry"])}
+
+
+def _same(opened: Callable[[], psycopg.Connection[Any]], met: Identity) -> psycopg.Connection[Any]:
+    """A connection to the server that this run has met. A name or a pooler may lead to another one by now: there a row that
+    stands would seem gone, or rows would be written in the wrong place. Raises RefusedWrite."""
+    connection = opened()
+    try:
+        if (why := contradiction(met, identify(connection, met.side))) is not None:
+            raise RefusedWrite(f"nothing more is written: {why}", hint="run the command again, once it is known who is who")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def guarded(r: Run, outcomes: Sequence[TypeOutcome]) -> dict[str, list[str]]:

@@ -6,15 +6,19 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
+from typing import Any
 
 import psycopg
 import pytest
 
 from consumer.streams.kafka import KafkaStream
+from databases.connect import connect
+from reconciler import repair
 from reconciler import snapshot as snapshots
 from reconciler.backfill.run import Filler
 from reconciler.scene import Scene, _primary_faults, resolve
-from schemas.errors import UnavailableError
+from schemas.errors import RefusedWrite, UnavailableError
+from schemas.settings import Dsn
 from schemas.verdict import Proof, Report, Verdict
 from tests.recipes.test_cutover import _fence_is_waiting
 from tests.recipes.world import World
@@ -104,6 +108,53 @@ def test_a_snapshot_of_another_server_than_the_one_we_met_is_no_snapshot(items: 
     assert report.verdict is Verdict.CANNOT_TELL
     assert any(p.name == "snapshot" and p.held is False for p in report.proofs)
     assert "201" not in items.in_registry()
+
+
+@pytest.mark.parametrize("side", ["source", "registry"])
+def test_a_table_that_is_swapped_for_another_of_its_name_during_a_cutover_is_no_clear(
+    items: World, side: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As online migrations do it; the fence knew the writers of the other one."""
+    honest = repair.carry_out
+    dsn, name = (items.source, "items") if side == "source" else (items.target, "item_registry")
+
+    def swap(*args: Any, **options: Any) -> str:
+        told = honest(*args, **options)
+        with psycopg.connect(dsn) as db:
+            db.execute(f"CREATE TABLE other (LIKE {name} INCLUDING ALL); INSERT INTO other TABLE {name}")
+            db.execute(f"ALTER TABLE {name} RENAME TO former; ALTER TABLE other RENAME TO {name}")
+        return told
+
+    monkeypatch.setattr("reconciler.cutover.carry_out", swap)
+    report = items.cutover().report
+    assert report.verdict is Verdict.CANNOT_TELL
+    assert f"public.{name} was replaced by another table of its name" in told(report, "snapshot").seen
+    assert told(report, "snapshot").held is False
+
+
+@pytest.mark.parametrize("side", ["the source", "the registry"])
+def test_a_name_that_leads_elsewhere_by_the_time_of_the_insert_has_nothing_written(
+    items: World, side: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked there, rows would seem gone; written there, they would be nobody's. Here, the other side's database."""
+    items.rows([201])
+    twin = items.target if side == "the source" else items.source
+    with psycopg.connect(twin) as db:
+        if side == "the source":
+            db.execute("CREATE TABLE items (id bigint PRIMARY KEY, project_id int, created_at timestamptz)")
+        else:
+            db.execute("CREATE TABLE item_registry (item_id bigint UNIQUE, state int, created_at timestamptz)")
+
+    def elsewhere(dsn: Dsn, what: str, **options: Any) -> psycopg.Connection[Any]:
+        return connect(Dsn(twin) if what == side else dsn, what, **options)
+
+    monkeypatch.setattr("reconciler.repair.connect", elsewhere)
+    with pytest.raises(RefusedWrite, match=r"'s database was .* this is"):
+        items.cutover()
+    assert items.in_registry() == {str(key) for key in range(1, 101)}
+    if side == "the registry":
+        with psycopg.connect(twin) as db:
+            assert db.execute("SELECT count(*) FROM item_registry").fetchone() == (0,)
 
 
 def test_a_standbys_primary_that_is_another_database_is_told(items: World) -> None:
