@@ -60,6 +60,10 @@ def kept(ledger: Ledger, run: str) -> Iterator[None]:
 
 
 class _Sign(Held):
+    def ours(self) -> tuple[sa.ColumnElement[bool], ...]:
+        """The run's name is nobody else's; the holder's, which tells the process, was given when the run was opened."""
+        return tables.lease.c.name == self.name, tables.lease.c.epoch == self.epoch
+
     def release(self) -> None:
         """It goes with the run, in one transaction; where the run could not be closed, it runs out."""
 
