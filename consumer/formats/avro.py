@@ -14,18 +14,17 @@ import numpy as np
 from consumer.formats import debezium
 from consumer.formats.avro_columns import Program
 from consumer.formats.avro_leaves import AvroLeaves
-from consumer.formats.avro_records import Shape, read
+from consumer.formats.avro_records import Shape, astray, read
 from consumer.formats.avro_schema import Node, parse
 from consumer.formats.columns import MAX_LITERALS, Rows
 from consumer.formats.contract import MAX_RECORD_BYTES, SchemaSource, UnknownSchema
 from consumer.formats.gathering import Chunk, Gathering, chunks
 from consumer.formats.json_projection import Projection
-from consumer.formats.key_columns import PADDING
 from consumer.formats.paths import Path, find
 from consumer.formats.plan import Plan
 from consumer.formats.records import Find
 from schemas.errors import BadRecord
-from schemas.events import Decoded, RawBatch
+from schemas.events import Decoded, Int64s, RawBatch
 
 #: Magic byte and schema id.
 FRAME = 5
@@ -67,31 +66,37 @@ class AvroDecoder:
                 self._group(gathering, number, group)
         return gathering.finish()
 
-    def _group(self, gathering: Gathering, number: int | None, chunk: Chunk) -> None:
+    def _group(self, gathering: Gathering, number: int | None, group: Group) -> None:
         """Records of one schema; `number` None: records without a readable frame."""
         if number is None:
-            for row, value in zip(chunk.rows.tolist(), chunk.values, strict=True):
-                gathering.refuse(row, _misframed(value))
+            for row in group.rows.tolist():
+                gathering.refuse(row, _misframed(gathering.batch.values[row] or b""))
             return
         bound = self._bind(number)
         if isinstance(bound, str):
-            for row in chunk.rows.tolist():
+            for row in group.rows.tolist():
                 gathering.refuse(row, bound)
             return
         if bound.ignored:
             return
-        rows = chunk.rows if bound.program is None else self._columns(gathering, bound, bound.program, chunk)
+        rows = group.rows if bound.program is None else self._columns(gathering, bound, bound.program, group, sift=True)
         for row in rows.tolist():
             gathering.record(row, lambda value: _opened(bound, value))
 
-    def _columns(self, gathering: Gathering, bound: Bound, program: Program, chunk: Chunk) -> Rows:
-        end = np.cumsum(chunk.lengths)
-        start = end - chunk.lengths + FRAME
-        cursors = program.run(chunk.joined, start, end)
-        if chunk.lengths.max() > MAX_RECORD_BYTES:
-            cursors.blame(chunk.lengths > MAX_RECORD_BYTES, None)
+    def _columns(self, gathering: Gathering, bound: Bound, program: Program, group: Group, *, sift: bool) -> Rows:
+        """Judge what fits columns; gives the rows to be read one by one."""
+        cursors = program.run(group.joined, group.start + FRAME, group.end, sift=sift)
+        large = group.end - group.start > MAX_RECORD_BYTES
+        if large.any():
+            cursors.blame(large, None)
         leaves = AvroLeaves(cursors, program.kinds, bound.inside)
-        return gathering.columns(leaves, chunk.rows, cursors.bad)
+        doubtful = gathering.columns(leaves, group.rows, cursors.bad, cursors.aside)
+        if cursors.left is not None and program.flat and not large.any():
+            doubtful = doubtful[~np.isin(doubtful, _refused(gathering, group, cursors.left))]
+        if cursors.aside is not None:
+            apart = self._columns(gathering, bound, program, group.some(np.flatnonzero(cursors.aside)), sift=False)
+            doubtful = np.concatenate([doubtful, apart])
+        return doubtful
 
     def _bind(self, number: int) -> Bound | str:
         """The schema of this id; text: why it cannot be used. UnavailableError passes through."""
@@ -144,28 +149,51 @@ def _opened(bound: Bound, value: bytes) -> Find:
     return lambda path: find(record, path)
 
 
-def _by_schema(chunk: Chunk) -> Iterator[tuple[int | None, Chunk]]:
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Some records of a chunk: their rows in the batch, and where each begins and ends in the chunk's bytes."""
+
+    joined: bytes
+    rows: Rows
+    start: Int64s
+    end: Int64s
+
+    def some(self, which: Rows) -> Group:
+        return Group(self.joined, self.rows[which], self.start[which], self.end[which])
+
+
+def _refused(gathering: Gathering, group: Group, left: Int64s) -> Rows:
+    """Refuse the records whose fields end elsewhere than they do; which those are."""
+    which = np.flatnonzero(left)
+    rows = group.rows[which]
+    for row, size in zip(rows.tolist(), left[which].tolist(), strict=True):
+        gathering.refuse(row, astray(size))
+    return rows
+
+
+def _by_schema(chunk: Chunk) -> Iterator[tuple[int | None, Group]]:
     """Cut a chunk into groups of one schema id each."""
     end = np.cumsum(chunk.lengths)
-    start = end - chunk.lengths
+    every = Group(chunk.joined, chunk.rows, end - chunk.lengths, end)
     words = np.ndarray((len(chunk.joined) - 7,), "<u8", chunk.joined, 0, (1,))
-    frames = words[start]
+    frames = words[every.start]
     frames &= _FRAME_MASK
     if chunk.lengths.min() < FRAME:
         frames[chunk.lengths < FRAME] = 1  # no schema: its magic byte would not be 0
+    frames[frames & np.uint64(0xFF) != 0] = 1
     first = int(frames[0])
-    if not first & 0xFF and (frames == first).all():
-        yield _number(first), chunk
+    other = np.flatnonzero(frames != first)
+    if not len(other):
+        yield _number(first), every
         return
-    for frame in np.unique(frames).tolist():
-        which = np.flatnonzero(frames == frame)
-        values = [chunk.values[row] for row in which.tolist()]
-        group = Chunk(chunk.rows[which], values, b"".join((*values, PADDING)), chunk.lengths[which])
-        yield (None if frame & 0xFF else _number(frame)), group
+    yield _number(first), every.some(np.flatnonzero(frames == first))
+    for frame in np.unique(frames[other]).tolist():
+        yield _number(frame), every.some(other[frames[other] == frame])
 
 
-def _number(frame: int) -> int:
-    return int.from_bytes(frame.to_bytes(5, "little")[1:], "big")
+def _number(frame: int) -> int | None:
+    """The schema's id; None where there is no frame."""
+    return None if frame & 0xFF else int.from_bytes(frame.to_bytes(5, "little")[1:], "big")
 
 
 def _misframed(value: bytes) -> str:

@@ -37,6 +37,7 @@ class Program:
         #: the plain type found where a wanted path ends, or goes on inside text
         self.kinds: dict[Path, Node] = {}
         self.fits = True
+        self.flat = True  #: no arrays and no maps, so that a cursor that went astray says all there is to say
         self._budget = MAX_FIELDS
         self._lazy = lazy
         self._step = self._compile(node, shape, ())
@@ -50,9 +51,10 @@ class Program:
         both = any(path[:size] in program.kinds for path in program.kinds for size in range(len(path)))
         return program if program.fits and not both else None
 
-    def run(self, data: bytes, start: Int64s, end: Int64s) -> Cursors:
-        cursors = Cursors(data, end)
-        cursors.finish(self._step(cursors, start, None))
+    def run(self, data: bytes, start: Int64s, end: Int64s, *, sift: bool = False) -> Cursors:
+        """Walk the records that lie between these places. `sift`: few that are unlike the others may be put aside."""
+        cursors = Cursors(data, end, sift=sift)
+        cursors.finish(self._step(cursors, cursors.of_common_length(start), None))
         return cursors
 
     def _compile(self, node: Node, shape: Shape | None, path: Path) -> Step:
@@ -70,6 +72,7 @@ class Program:
             return self._union(node, shape, path)
         if node.kind in ("array", "map"):
             self.fits &= shape is None
+            self.flat = False
             (item,) = node.inner
             return _items(self._compile(item, None, path), is_map=node.kind == "map")
         if shape is None or (node.kind == "null" and not shape.wanted):
@@ -97,6 +100,11 @@ class Program:
             first = int(byte[0])
             if first < same and not first & 1 and (byte == first).all():
                 return steps[first >> 1](cursors, pos + 1, rows)
+            first = int(np.bincount(byte).argmax())
+            if first < same and not first & 1:
+                alike = cursors.put_aside(byte != first, pos, rows)
+                if alike is not None:
+                    return steps[first >> 1](cursors, alike + 1, rows)
             branch, pos = cursors.unsigned(pos, rows)
             wrong = ((branch & branch.dtype.type(1)) != 0) | (branch >= 2 * len(steps))
             if wrong.any():
@@ -151,14 +159,15 @@ _LENGTH = np.arange(256) >> 1
 def _skip_optional_text(cursors: Cursors, pos: Int64s, rows: Rows | None) -> Int64s:
     """A nullable text: the commonest union, and short enough to go without cutting the records into branches."""
     branch = cursors.byte(pos)
-    pos = pos + 1
-    size = cursors.byte(pos)
+    after = pos + 1
+    size = cursors.byte(after)
     size *= branch >> 1  # of a null it is no length, but the next field
     if not np.bitwise_or.reduce(branch) & 253 and not np.bitwise_or.reduce(size) & 129:
-        pos += _LENGTH.take(size)
-        pos += branch >> 1
-        return pos
-    return _general_optional_text(cursors, pos - 1, rows)
+        after += _LENGTH.take(size)
+        after += branch >> 1
+        return after
+    alike = cursors.put_aside(((branch & 253) | (size & 129)) != 0, pos, rows)
+    return _general_optional_text(cursors, pos, rows) if alike is None else _skip_optional_text(cursors, alike, rows)
 
 
 def _skip_optional_number(general: Step) -> Step:

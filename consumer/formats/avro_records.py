@@ -46,8 +46,15 @@ def read(data: bytes, start: int, node: Node, shape: Shape) -> Any:
     reader = _Reader(data, start)
     value = reader.value(node, shape, 0)
     if reader.at != len(data):
-        raise BadRecord(f"{len(data) - reader.at} bytes are left over after the record: another schema wrote it")
+        raise BadRecord(astray(len(data) - reader.at))
     return value
+
+
+def astray(left: int) -> str:
+    """Why a record is refused whose fields end so many bytes before its end; negative: behind it."""
+    if left < 0:
+        return "the record ends before its fields do: it was cut short, or another schema wrote it"
+    return f"{left} bytes are left over after the record: another schema wrote it"
 
 
 class _Reader:
@@ -62,7 +69,7 @@ class _Reader:
         data, at, value, shift = self.data, self.at, 0, 0
         while True:
             if at >= self.end:
-                raise BadRecord("the record ends in the middle of a number")
+                raise BadRecord(astray(-1))
             byte = data[at]
             at += 1
             value |= (byte & 0x7F) << shift
@@ -78,8 +85,10 @@ class _Reader:
 
     def skip(self, size: int) -> int:
         start = self.at
-        if size < 0 or size > self.end - start:
-            raise BadRecord("a length points outside of the record")
+        if size < 0:
+            raise BadRecord("a length is negative")
+        if size > self.end - start:
+            raise BadRecord(astray(-1))
         self.at = start + size
         return start
 

@@ -3,6 +3,9 @@
 Soundness rests on three things. Every step only moves a cursor forward: lengths are checked to be neither negative nor
 longer than the buffer. Reads beyond the buffer are clipped. And at the end each cursor must stand exactly on its own
 record's end (`finish`). So a record that reaches into its neighbour or is cut short is found, and blamed alone.
+
+Steps are quick where all records are alike. So that a few that are not (most often damaged) cost no more than themselves,
+they are put aside: their cursors go on with one of the others, and they are walked again afterwards, without the rest.
 """
 
 from __future__ import annotations
@@ -15,6 +18,10 @@ from consumer.formats.key_columns import PADDING
 from consumer.formats.paths import Path
 from schemas.events import Bytes8, Int64s
 
+#: So many records of a chunk, one in this, may be put aside.
+ASIDE = 16
+#: A length is common if one record in so many has it. Above the longest, all count as one.
+_COMMON, _LONG = 256, 1 << 14
 #: What stands at a wanted path in one record. GONE: something above it is null.
 GONE, NULL, INT, TEXT, ENUM, BOOL, UNFIT = range(7)  # the first two are the nulls
 
@@ -53,8 +60,11 @@ class Leaf:
 class Cursors:
     """The buffer, what was found in it so far, and which records are bad."""
 
-    def __init__(self, data: bytes, end: Int64s) -> None:
-        """`data` holds the records and PADDING after them; `end` is where each record ends."""
+    def __init__(self, data: bytes, end: Int64s, *, sift: bool = False) -> None:
+        """`data` holds the records and PADDING after them; `end` is where each record ends.
+
+        `sift`: records unlike the others may be put aside.
+        """
         self.data = data
         self.bytes = np.frombuffer(data, np.uint8)
         self.words: Words = np.ndarray((len(data) - 7,), "<u8", data, 0, (1,))
@@ -62,6 +72,10 @@ class Cursors:
         self.count = len(end)
         self.limit = len(data) - len(PADDING)
         self.bad: Mask | None = None
+        self.aside: Mask | None = None  #: to be walked again; nothing that was found of them is theirs
+        self._may_stray = self.count // ASIDE if sift else 0
+        #: bytes between each cursor and its record's end, where no other fault was found in the record
+        self.left: Int64s | None = None
         self.leaves: dict[Path, Leaf] = {}
         #: bits no honest length has, zigzag-encoded: its lowest (the sign), and those beyond the buffer's size
         self._wrong = ~((1 << (2 * self.limit + 1).bit_length()) - 1) & (2**64 - 1) | 1
@@ -73,6 +87,29 @@ class Cursors:
             self.bad |= where
         else:
             self.bad[rows[where]] = True
+
+    def of_common_length(self, start: Int64s) -> Int64s:
+        """Cursors at the records' starts, with those aside whose length is rare: cut short, most often, or grown."""
+        if not self._may_stray:
+            return start
+        length = np.minimum(self.end - start, _LONG)
+        rare = np.bincount(length) * _COMMON < self.count
+        return start if (same := self.put_aside(rare[length], start, None)) is None else same
+
+    def put_aside(self, where: Mask, pos: Int64s, rows: Rows | None) -> Int64s | None:
+        """Cursors with those `where` records are unlike the others replaced by one of the others; None: too many are."""
+        if rows is not None or not self._may_stray:
+            return None
+        odd = np.flatnonzero(where)
+        if not 0 < len(odd) <= self._may_stray:
+            return None
+        self._may_stray -= len(odd)
+        if self.aside is None:
+            self.aside = np.zeros(self.count, np.bool_)
+        self.aside[odd] = True
+        pos = pos.copy()
+        pos[odd] = pos[np.argmin(where)]
+        return pos
 
     def word(self, pos: Int64s) -> Words:
         """The eight bytes at each cursor."""
@@ -95,6 +132,9 @@ class Cursors:
             word &= _MASKS[size]
             _compact(word, size)
             return word, pos + size
+        same = None if size else self.put_aside(_unlike(word), pos, rows)
+        if same is not None:
+            return self.unsigned(same, rows)
         mask, ones, after = _ends(word, pos)
         word &= mask
         word &= _LOW7
@@ -139,6 +179,9 @@ class Cursors:
             return pos + size
         if size > 8 and np.bitwise_or.reduce(self.byte(pos + 8)) < 128:
             return pos + 9
+        same = None if size else self.put_aside(_unlike(word), pos, rows)
+        if same is not None:
+            return self.skip_number(same, rows)
         _, ones, after = _ends(word, pos)
         if ones.max() == _NO_END:
             self._behind(np.flatnonzero(ones == _NO_END), pos, rows, after)
@@ -160,6 +203,9 @@ class Cursors:
         first = self.byte(pos)
         if not np.bitwise_or.reduce(first) & 129:  # one byte each, and not negative
             return _HALF.take(first), pos + 1
+        same = self.put_aside((first & 129) != 0, pos, rows)
+        if same is not None:
+            return self.length(same, rows)
         value, after = self.unsigned(pos, rows)
         if int(np.bitwise_or.reduce(value)) & self._wrong:
             wrong = ((value & value.dtype.type(1)) != 0) | (value > 2 * self.limit)
@@ -191,16 +237,35 @@ class Cursors:
             leaf.lazy = False
 
     def finish(self, pos: Int64s) -> None:
-        """Blame the records that did not end where they should; their values are blanked, for they may point anywhere."""
-        astray = pos != self.end
-        if astray.any():
-            self.blame(astray, None)
+        """Blame the records that did not end where they should, and lay a sound one's values over theirs.
+
+        For theirs may point anywhere, and would be unlike all others.
+        """
+        left = self.end - pos
+        if self.aside is not None:
+            left[self.aside] = 0
         if self.bad is not None:
-            for leaf in self.leaves.values():
-                leaf.tag = leaf.tags(self.count)
-                leaf.tag[self.bad] = UNFIT
-                leaf.value = np.where(self.bad, 0, leaf.value)
-                leaf.length = np.where(self.bad, 0, leaf.length)
+            left[self.bad] = 0
+        if left.any():
+            self.left = left
+            self.blame(left != 0, None)
+        off = self.bad if self.aside is None else self.aside if self.bad is None else self.bad | self.aside
+        if off is not None:
+            self._cover(off)
+
+    def _cover(self, off: Mask) -> None:
+        sound = int(np.argmin(off))
+        for leaf in self.leaves.values():
+            if off[sound]:  # there is no sound one
+                leaf.tag, leaf.value, leaf.length = np.full(self.count, UNFIT, np.uint8), self._zeros(), self._zeros()
+                continue
+            if not isinstance(leaf.tag, int):
+                leaf.tag[off] = leaf.tag[sound]
+            leaf.value = np.where(off, leaf.value[sound], leaf.value)
+            leaf.length = np.where(off, leaf.length[sound], leaf.length)
+
+    def _zeros(self) -> Int64s:
+        return np.zeros(self.count, np.int64)
 
 
 def _ends(word: Words, pos: Int64s) -> tuple[Words, Bytes8, Int64s]:
@@ -229,6 +294,14 @@ def alike(every: int, some: int) -> int:
     if every & below != below:
         return 0
     return last.bit_length() // 8 if last else 9
+
+
+def _unlike(word: Words) -> Mask:
+    """Which varints take another number of bytes than the first one does."""
+    first = int(word[0])
+    ends = ~first & int(_HIGH)
+    bits = (ends & -ends | (ends & -ends) - 1 if ends else 2**64 - 1) & int(_HIGH)
+    return np.asarray(word & _U(bits) != _U(first & bits))
 
 
 def _compact(word: Words, size: int) -> None:

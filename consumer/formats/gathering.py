@@ -35,16 +35,22 @@ class Gathering:
         self._pieces: list[list[Piece]] = [[] for _ in plans]
         self._events: list[list[tuple[int, Event]]] = [[] for _ in plans]
 
-    def columns(self, leaves: Leaves, rows: Rows, bad: Mask | None) -> Rows:
-        """Judge a chunk column-wise; gives the rows that have to be read one by one."""
+    def columns(self, leaves: Leaves, rows: Rows, bad: Mask | None, elsewhere: Mask | None = None) -> Rows:
+        """Judge a chunk column-wise; gives the rows that have to be read one by one.
+
+        Records that are judged `elsewhere` count here in no way.
+        """
         doubt = Doubt(leaves.count)
         doubt.add(bad)
+        doubt.add(elsewhere)
         broker = None if self.broker_us is None else self.broker_us[rows]
         parts = [decide(plan, leaves, broker, doubt, strict=self.strict) for plan in self.plans]
         for pieces, part in zip(self._pieces, parts, strict=True):
             if part is not None:
                 self._take(pieces, _sure(part, doubt), rows)
-        return rows[:0] if doubt.mask is None else rows[doubt.mask]
+        if doubt.mask is None:
+            return rows[:0]
+        return rows[doubt.mask if elsewhere is None else doubt.mask & ~elsewhere]
 
     def _take(self, pieces: list[Piece], part: Part, rows: Rows) -> None:
         mine = rows if part.rows is None else rows[part.rows]

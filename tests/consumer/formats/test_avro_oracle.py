@@ -9,9 +9,11 @@ from itertools import count
 from typing import Any
 
 import fastavro
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from consumer.formats import cursors
 from consumer.formats.avro import AvroDecoder
 from consumer.formats.avro_columns import Program
 from consumer.formats.avro_records import Shape
@@ -41,6 +43,14 @@ PLAIN: dict[str, st.SearchStrategy[Any]] = {
     "string": st.text(max_size=70),
 }
 Typed = tuple[Any, st.SearchStrategy[Any]]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def half_of_a_chunk_may_be_put_aside() -> Iterator[None]:
+    """Chunks are small here: one in sixteen would be none."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(cursors, "ASIDE", 2)
+        yield
 
 
 @st.composite
