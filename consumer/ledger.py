@@ -112,16 +112,23 @@ def _set_aside(db: sa.Connection, incarnation: int, records: tuple[Unreadable, .
     open_ones = sa.select(sa.func.count()).where(tables.quarantine.c.state == Settled.OPEN)
     if db.execute(open_ones).scalar_one() + len(records) > limit:
         raise flooded(records[-1].topic, limit)
+    # One statement with a column each: with a statement a record, a bad one would cost as much as forty good ones.
+    columns: dict[str, list[Any]] = {
+        "topic": [r.topic for r in records],
+        "partition": [r.partition for r in records],
+        "offset": [r.offset for r in records],
+        "reason": [r.reason.replace("\0", "\ufffd") for r in records],
+        "value": [r.value for r in records],
+        "size": [r.size for r in records],
+    }
+    into = tables.quarantine.c
+    typed = [sa.literal(values, sa.ARRAY(into[name].type)) for name, values in columns.items()]
+    told = sa.func.unnest(*typed).table_valued(*columns).render_derived()
     db.execute(
-        sa.insert(tables.quarantine),
-        [
-            {
-                "incarnation": incarnation, "topic": r.topic, "partition": r.partition, "offset": r.offset,
-                "reason": r.reason.replace("\0", "�"), "value": r.value, "size": r.size,
-            }
-            for r in records
-        ],
-    )  # fmt: skip
+        sa.insert(tables.quarantine).from_select(
+            ["incarnation", *columns], sa.select(sa.literal(incarnation), *(told.c[name] for name in columns))
+        )
+    )
 
 
 # -- segments ---------------------------------------------------------------------------------------------------------

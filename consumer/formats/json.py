@@ -18,7 +18,7 @@ from consumer.formats import debezium
 from consumer.formats.columns import MAX_LITERALS, Mask, Rows
 from consumer.formats.contract import MAX_RECORD_BYTES
 from consumer.formats.gathering import Chunk, Gathering, chunks
-from consumer.formats.json_forms import Forms
+from consumer.formats.json_forms import FEW, Forms
 from consumer.formats.json_projection import Projected, Projection, joined_doubts
 from consumer.formats.listed import UNSET
 from consumer.formats.paths import Path, find, parse_json
@@ -62,7 +62,9 @@ class JsonDecoder:
             return chunk.rows
         doubtful: list[Rows] = []
         left = self._forms.fit(chunk, lambda leaves, which: doubtful.append(gathering.columns(leaves, chunk.rows[which], None)))
-        if len(left):
+        if 0 < len(left) * FEW <= len(chunk.values):  # most often damaged, so that the careful reader has the last word anyway
+            doubtful.append(chunk.rows[left])
+        elif len(left):
             doubtful.append(self._parsed(gathering, chunk if len(left) == len(chunk.values) else _picked(chunk, left)))
         return np.sort(np.concatenate(doubtful))
 

@@ -27,6 +27,9 @@ TRIED = 3
 MIN_ALIKE = 2
 #: Fewer misfits of a chunk than this are cheaper parsed than learnt from.
 MIN_MISFITS = 16
+#: So few of a chunk, one in this, are most often damaged: where walking through them found none that fits, the next
+#: chunks' are not walked through.
+FEW, UNWALKED = 64, 16
 
 #: A record's parsed form and where its fields begin; None where it is no example. Raises BadRecord.
 Look = Callable[[bytes], tuple[Any, Path] | None]
@@ -91,10 +94,11 @@ class Forms:
             good = _hand_over(fits, tried[which], take)
             open_[which if good is None else which[good]] = False
         rest = np.flatnonzero(open_)
-        if len(rest):
+        if len(rest) and layouts.worth_a_walk(few=len(rest) * FEW <= len(end)):
             walked = tried[rest]
             good = _hand_over(Fitting(template, chunk.joined, start[walked], end[walked]), walked, take)
             open_[rest if good is None else rest[good]] = False
+            layouts.unwalked = 0 if open_.sum() * 2 <= len(rest) else UNWALKED
         return np.sort(np.concatenate([left[~likely], tried[open_]]))
 
     def _learn(self, chunk: Chunk, left: Rows, row: int) -> Layouts | None:

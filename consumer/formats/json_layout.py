@@ -160,7 +160,15 @@ class Layouts:
 
     def __init__(self, template: Template) -> None:
         self.template = template
+        self.unwalked = 0  #: so many chunks more the few records of no layout are not walked through
         self._known: dict[int, Layout] = {}
+
+    def worth_a_walk(self, *, few: bool) -> bool:
+        """Whether records of no layout should be walked through value by value; `few`: they are."""
+        if not few or not self.unwalked:
+            return True
+        self.unwalked -= 1
+        return False
 
     def fit(self, data: bytes, start: Int64s, end: Int64s) -> Iterator[tuple[Rows, Uniform]]:
         """For each length that many records have: which of them, by number, and how they fit."""

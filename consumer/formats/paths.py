@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -73,6 +74,16 @@ def parse_json(data: bytes, wanted: frozenset[str]) -> Any:
     if text.count("{") + text.count("[") > MAX_DEPTH and depth(data) > MAX_DEPTH:
         raise BadRecord(f"the JSON nests deeper than {MAX_DEPTH}")
 
+    try:
+        return _strict(wanted).decode(text)
+    except (ValueError, RecursionError):  # int() refuses more than 4300 digits with a ValueError as well
+        raise BadRecord("the record is not valid JSON") from None
+
+
+@lru_cache(maxsize=64)
+def _strict(wanted: frozenset[str]) -> json.JSONDecoder:
+    """To build one costs as much as to read a small record with it."""
+
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         built = dict(pairs)
         if len(built) != len(pairs):
@@ -83,10 +94,7 @@ def parse_json(data: bytes, wanted: frozenset[str]) -> Any:
                 seen.add(name)
         return built
 
-    try:
-        return json.loads(text, object_pairs_hook=once, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):  # int() refuses more than 4300 digits with a ValueError as well
-        raise BadRecord("the record is not valid JSON") from None
+    return json.JSONDecoder(object_pairs_hook=once, parse_constant=_refuse_constant)
 
 
 def _refuse_constant(_name: str) -> Any:
