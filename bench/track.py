@@ -7,6 +7,7 @@ of the ledger are left out on both sides. `python -m bench.track WORKER STAND` i
 from __future__ import annotations
 
 import json
+import random
 import statistics
 import sys
 import time
@@ -22,6 +23,8 @@ from bench.stand import Stand
 from bench.table import Row
 
 PARTITIONS = 4
+#: One record in so many is damaged where the cost of damage is measured.
+ONE_BAD_IN = 100
 FIRST_KEY = 10_000_000
 FIRST_US = 1_700_000_000_000_000
 EVENT = {"key": "model_record_id", "op": "event_name", "create": ["created"], "delete": ["deleted"], "time": "created_at"}
@@ -48,7 +51,7 @@ FORMATS = (
 
 
 def rows(stand: Stand, count: int, repeats: int) -> Iterator[Row]:
-    """A row for each format; for Avro also the usual way and what is stored."""
+    """Two rows for each format: as it is, and with damaged records. For Avro also the usual way and what is stored."""
     for form in FORMATS:
         found, size, stored = _rounds(stand, form, count, repeats)
         ratios = [bare["seconds"] / track["seconds"] for bare, track in zip(found["bare"], found["track"], strict=True)]
@@ -62,7 +65,20 @@ def rows(stand: Stand, count: int, repeats: int) -> Iterator[Row]:
             aim=form.aim,
             more=True,
             load=load(),
-            raw=found,
+            raw={name: found[name] for name in ("bare", "track")},
+        )
+        ratios = [clean["seconds"] / spoilt["seconds"] for clean, spoilt in zip(found["track"], found["spoilt"], strict=True)]
+        yield Row(
+            name=f"track {form.name} with 1 % bad records, against the same without",
+            ours=_rate(found["spoilt"], count),
+            plain=_rate(found["track"], count),
+            value=statistics.median(ratios),
+            unit=" ×",
+            must=0.8,
+            aim=0.9,
+            more=True,
+            load=load(),
+            raw={"spoilt": found["spoilt"]},
         )
         if form.name == "avro":
             few = found["usual"][0]["events"]
@@ -105,30 +121,53 @@ def _rounds(stand: Stand, form: Format, count: int, repeats: int) -> tuple[dict[
     (folder / "schemas").mkdir()
     for number, schema in ((1, events.event_schema()), (2, events.ENVELOPE)):
         (folder / "schemas" / f"{number}.avsc").write_text(json.dumps(schema))
-    topic = stand.kafka.create_topic(stand.new("topic"), PARTITIONS)
+    topic, bad_topic = (stand.kafka.create_topic(stand.new("topic"), PARTITIONS) for _ in range(2))
     _, size = events.fill(stand.kafka.bootstrap, topic, _values(form, count), PARTITIONS)
-    workers = ["bare", "track", "usual"] if form.name == "avro" else ["bare", "track"]
+    events.fill(stand.kafka.bootstrap, bad_topic, _spoilt(_values(form, count)), PARTITIONS)
+    workers = ["bare", "track", "spoilt", *(["usual"] if form.name == "avro" else [])]
     found: dict[str, list[dict[str, float]]] = {worker: [] for worker in workers}
     server, stored = stand.postgres(18), 0
     for _ in range(repeats):
-        name = stand.new("track")
-        asked = {
-            "bootstrap": stand.kafka.bootstrap, "topic": topic, "events": count, "format": form.name,
-            "declared": form.declared, "schemas": str(folder / "schemas"), "dsn": server.create_database(name),
-        }  # fmt: skip
-        (folder / "stand.json").write_text(json.dumps(asked))
         for worker in workers:
+            name = stand.new("track")
+            asked = {
+                "bootstrap": stand.kafka.bootstrap, "topic": bad_topic if worker == "spoilt" else topic, "events": count,
+                "format": form.name, "declared": form.declared, "schemas": str(folder / "schemas"),
+                "dsn": server.create_database(name), "bad": count // ONE_BAD_IN if worker == "spoilt" else 0,
+            }  # fmt: skip
+            (folder / "stand.json").write_text(json.dumps(asked))
             done = run([sys.executable, "-m", "bench.track", worker, folder / "stand.json"], folder)
             found[worker].append(json.loads(done.out.splitlines()[-1]))
+            server.drop_database(name)
         stored = int(found["track"][-1]["stored"])
-        server.drop_database(name)
     stand.kafka.delete_topic(topic)
+    stand.kafka.delete_topic(bad_topic)
     return found, size / count, stored
 
 
 def _values(form: Format, count: int) -> Iterator[bytes]:
     schema = {"schema": 2} if form.name == "debezium-avro" else {}
     return (form.encode(i, FIRST_KEY + i, FIRST_US + i * 1000, **schema) for i in range(count))
+
+
+def _spoilt(values: Iterator[bytes]) -> Iterator[bytes]:
+    """One in a hundred damaged: cut short, grown, noise, nothing at all, or of another beginning."""
+    rng = random.Random(1)
+    for number, value in enumerate(values):
+        if number % ONE_BAD_IN != ONE_BAD_IN // 2:
+            yield value
+            continue
+        match number // ONE_BAD_IN % 5:
+            case 0:
+                yield value[: rng.randrange(6, len(value))]
+            case 1:
+                yield value + b"\x07"
+            case 2:
+                yield b"\x05" + rng.randbytes(len(value))
+            case 3:
+                yield b""
+            case _:
+                yield b"\x02" + value[1:]
 
 
 # -- measured, each in a process of its own ---------------------------------------------------------------------------
@@ -167,6 +206,7 @@ def track(asked: dict[str, Any]) -> dict[str, float]:
     took = {"seconds": time.perf_counter() - began, "cpu": time.process_time() - cpu}
     assert state.drained, state.problems
     assert state.records == asked["events"], state.records
+    assert sum(state.quarantined.values()) == asked["bad"], state.quarantined
     return took | {"stored": _stored(asked)}
 
 
@@ -220,6 +260,7 @@ def _settings(asked: dict[str, Any]) -> dict[str, Any]:
     return {
         "source": {"dsn": asked["dsn"]}, "registry": {"dsn": asked["dsn"]},
         "event_log": {"kafka": {"bootstrap.servers": asked["bootstrap"], "group.id": "bench"}, "schemas": asked["schemas"]},
+        "quarantine": {"limit": asked["bad"]},
         "data_types": {"job_artifact": {
             "topics": [asked["topic"]], "format": asked["format"], **asked["declared"],
             "source": {"table": "public.items", "key": "id"},
@@ -239,5 +280,5 @@ def _stored(asked: dict[str, Any]) -> int:
 
 
 if __name__ == "__main__":
-    worker = {"bare": bare, "track": track, "usual": usual}[sys.argv[1]]
+    worker = {"bare": bare, "track": track, "spoilt": track, "usual": usual}[sys.argv[1]]
     print(json.dumps(worker(json.loads(Path(sys.argv[2]).read_text()))))

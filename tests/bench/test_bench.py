@@ -16,7 +16,14 @@ ROOT = Path(__file__).parent.parent.parent
 #: The first words of the rows of each.
 ROWS = {
     "startup": ["start-up"],
-    "track": ["track avro", "stored", "track debezium-avro", "track json", "track debezium-json"],
+    "track": [
+        "track avro,",
+        "stored",
+        "track debezium-avro,",
+        "track json,",
+        "track debezium-json,",
+        *(f"track {name} with 1 % bad" for name in ("avro", "debezium-avro", "json", "debezium-json")),
+    ],
     "gaps": [
         "gaps, 20 k rows, 100 gaps",
         "gaps, 20 k rows, 10 % missing",
