@@ -22,6 +22,8 @@ from schemas.keys import Key, KeySet
 
 #: So many of the newest announced creations are looked for in the source.
 NEWEST = 1000
+#: So many of them are dated, where a window is read by an index on time.
+DATED = 50
 
 
 @dataclass(slots=True)
@@ -194,8 +196,23 @@ def _indexed(subject: Subject, source: Snapshot, registry: Snapshot, reader: Ann
     if len(s):
         r = probe.present(Reader(registry.first, subject.registry.table, subject.accepted), s)
         _add(total, s, r, reader.of(s))
+    _dated_needles(total, subject, source, reader, plan.since_us, s)
     _direct_needle(total, subject, source, window=True)
     return total
+
+
+def _dated_needles(
+    total: Differences, subject: Subject, source: Snapshot, reader: AnnouncedReader, since_us: int, s: KeySet
+) -> None:
+    """Rows found by their keys, and dated in the window, must be among those that came by their dates."""
+    theirs = Reader(source.first, subject.source.table, subject.scope)
+    known = reader.newest(DATED)
+    if subject.source.table.by_range and (ends := probe.extremes(theirs, None, None)) is not None:
+        known = known | subject.key_type.of(ends)
+    for column, times in probe.dates(theirs, known):
+        inside = subject.key_type.keys(column[(times >= since_us) | (times <= probe.MINUS_INFINITY)])
+        total.needles.pushed += len(inside)
+        total.needles.lost += [subject.key_type.text(key) for key in inside - s]
 
 
 def surplus(subject: Subject, source: Snapshot, registry: Snapshot, reader: AnnouncedReader, say: Say) -> KeySet:

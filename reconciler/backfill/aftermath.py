@@ -19,7 +19,7 @@ from reconciler.backfill.batches import Batch, Mask
 from reconciler.backfill.ghosts import delete_untouched, take_back
 from reconciler.backfill.journal import Entry, Journal, Step
 from reconciler.backfill.plan import Job
-from reconciler.backfill.run import SILENT, Open, Progress, Tally, asked_of, opened
+from reconciler.backfill.run import SILENT, Open, Progress, Tally, opened
 from reconciler.backfill.source import Source
 from reconciler.backfill.standing import standing
 from reconciler.backfill.writer import Writer
@@ -90,7 +90,7 @@ def finish_unfinished(ledger: Ledger, jobs: Sequence[Job], *, source: Open, regi
             job = by_name.get(entry.data_type)
             if job is None:
                 left.append(f"batch {entry.batch} of {entry.data_type} (run {entry.run}): not among this run's data types")
-            elif (why := elsewhere(entry, writer.server, job.registry) or otherwise(entry, asked, job)) is not None:
+            elif (why := _another_matter(entry, writer, asked, job)) is not None:
                 left.append(f"batch {entry.batch} of {entry.data_type} (run {entry.run}): {why}")
             else:
                 count += 1
@@ -98,6 +98,12 @@ def finish_unfinished(ledger: Ledger, jobs: Sequence[Job], *, source: Open, regi
                 taken.setdefault(job.name, Tally(job.key_type)).add("taken_back", batch, ghosts)
     taken_back = {name: tally.done().taken_back for name, tally in taken.items()}
     return Finished(batches=count, taken_back=taken_back, left=tuple(left))
+
+
+def _another_matter(entry: Entry, writer: Writer, source: Source, job: Job) -> str | None:
+    """Why a batch cannot be finished by this run; None where it can."""
+    question = source.asked(job.source, job.data_type.source.scope)
+    return elsewhere(entry, writer.server, job.registry) or otherwise(entry, question)
 
 
 def _finish(writer: Writer, source: Source, entry: Entry, job: Job) -> tuple[Batch, Mask]:
@@ -228,11 +234,12 @@ def elsewhere(entry: Journalled, server: Identity, table: Table | None = None) -
     return None
 
 
-def otherwise(entry: Entry, source: Source, job: Job) -> str | None:
+def otherwise(entry: Journalled, asked: Mapping[str, Any]) -> str | None:
     """Why today's answer of the source says nothing about a batch: it was asked something else."""
-    if entry.target.get("asked") in (None, asked_of(source, job)):
+    if entry.target.get("asked") in (None, asked):
         return None
-    return f"the table, key or scope asked of the source is another by now; `fencepost undo {entry.run}` takes its rows back"
+    what = f"`fencepost undo {entry.run}` takes back what that run did"
+    return f"the table, key or scope asked of the source is another by now; {what}"
 
 
 def gone_back(ledger: Ledger, server: Identity) -> str | None:

@@ -94,14 +94,6 @@ def form(value: InsertValue) -> list[Any]:
     return ["literal", type(value).__name__, value]
 
 
-def question(job: Job) -> dict[str, Any]:
-    """What the source is asked of each key, as JSON has it."""
-    scope = [[term.column, *term.operator] for term in job.data_type.source.scope]
-    asked = {"table": [job.source.schema, job.source.name], "key": list(job.source.key), "scope": scope}
-    told: dict[str, Any] = json.loads(json.dumps(asked))
-    return told
-
-
 def _told(job: Job) -> dict[str, Any]:
     declared = job.data_type.registry
     return {

@@ -25,7 +25,7 @@ from databases.ledger import Ledger
 from reconciler.backfill import ghosts, journal, values
 from reconciler.backfill.batches import Batch, Mask, batches, key_values, unnested
 from reconciler.backfill.journal import Step
-from reconciler.backfill.plan import Job, question
+from reconciler.backfill.plan import Job
 from reconciler.backfill.source import Look, Source
 from reconciler.backfill.standing import duplicates, meddled, standing, still_unique
 from reconciler.backfill.writer import Writer
@@ -164,18 +164,13 @@ def opened(ledger: Ledger, lease: Held, source: Open, registry: Open) -> Iterato
         yield writer, stack.enter_context(Source(reading))
 
 
-def asked_of(source: Source, job: Job) -> dict[str, Any]:
-    """What decides whether a key of the job has a row: the table, by its oid too, the key's columns, the scope."""
-    return question(job) | {"oid": source.oid(job.source)}
-
-
 class Filler:
     """One job at work."""
 
     def __init__(self, writer: Writer, source: Source, run: str, job: Job, row: values.Row) -> None:
         self.writer, self.source, self.run, self.job, self.row = writer, source, run, job, row
         self.tally = Tally(job.key_type)
-        self.target = journal.target(writer.server, job.registry, asked_of(source, job))
+        self.target = journal.target(writer.server, job.registry, source.asked(job.source, job.data_type.source.scope))
         plain, careful = (
             values.statement(
                 job,

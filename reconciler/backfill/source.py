@@ -6,7 +6,8 @@ it: a row that left the scope is as good as gone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
@@ -18,7 +19,7 @@ from databases.connect import renamed
 from reconciler.backfill.batches import Batch, Mask
 from reconciler.backfill.standing import prepared, standing, values
 from reconciler.probe import Table, condition
-from schemas.data_types import DataType
+from schemas.data_types import Condition, DataType
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +59,13 @@ class Source:
 
         return self._in_thread(ask)
 
-    def oid(self, table: Table) -> int:
-        """Of the table that has this name now."""
+    def asked(self, table: Table, scope: Sequence[Condition] = ()) -> dict[str, Any]:
+        """What decides whether a key has a row, as JSON has it: the table, by its oid too, the key's columns, the scope."""
+        terms = json.loads(json.dumps([[term.column, *term.operator] for term in scope]))
+        named = {"table": [table.schema, table.name], "oid": self._oid(table)}
+        return named | {"key": list(table.key), "scope": terms}
+
+    def _oid(self, table: Table) -> int:
         query = (
             "SELECT c.oid::bigint FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
             " WHERE n.nspname = %s AND c.relname = %s"

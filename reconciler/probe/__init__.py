@@ -5,6 +5,7 @@
 REPEATABLE READ snapshots with `search_path` at pg_catalog and UTF-8 as client encoding; nothing here opens a transaction.
 """
 
+from reconciler.probe.blobs import extremes
 from reconciler.probe.conditions import condition
 from reconciler.probe.reader import Reader
 from reconciler.probe.rows import (
@@ -30,6 +31,6 @@ __all__ = [
     "INFINITY", "MINUS_INFINITY", "NO_DATE",
     "Announced", "Bucket", "Compared", "Estimate", "Range", "Reader", "Side", "Slice", "Span", "Spill", "Table",
     "Witness",
-    "buckets", "compare", "condition", "count_keyless", "count_rows", "dates", "estimate", "key_bisect", "keys_since",
-    "learn", "lookup", "present",
+    "buckets", "compare", "condition", "count_keyless", "count_rows", "dates", "estimate", "extremes", "key_bisect",
+    "keys_since", "learn", "lookup", "present",
 ]  # fmt: skip

@@ -15,7 +15,7 @@ from psycopg import sql
 
 from databases.connect import connect, renamed
 from databases.ledger import Ledger
-from reconciler.backfill.aftermath import elsewhere, landed, may_be_undone, table_of
+from reconciler.backfill.aftermath import elsewhere, landed, may_be_undone, otherwise, table_of
 from reconciler.backfill.batches import Batch, Mask, unnested
 from reconciler.backfill.ghosts import WRAP, inserted_by
 from reconciler.backfill.journal import Step
@@ -107,6 +107,7 @@ def finish_unfinished(
                 "not among this run's data types"
                 if subject is None
                 else elsewhere(entry, writer.server, subject.registry.table)
+                or otherwise(entry, asked.asked(subject.source.table))
             )
             if subject is None or why is not None:
                 left.append(f"batch {entry.batch} of orphans of {entry.data_type} (run {entry.run}): {why}")

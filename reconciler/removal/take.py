@@ -84,7 +84,7 @@ class _Remover:
     def __init__(self, writer: Writer, source: Source, journal: Journal, run: str, job: Job) -> None:
         self.writer, self.source, self.journal, self.run, self.job = writer, source, journal, run, job
         self.table = job.subject.registry.table
-        self.target = target(writer.server, self.table)
+        self.target = target(writer.server, self.table, source.asked(job.subject.source.table))
         self.removed = self.put_back = job.subject.key_type.empty()
 
     def told(self) -> Removed:

@@ -18,7 +18,7 @@ from reconciler import probe
 from reconciler.outcome import Outcome
 from reconciler.probe import Side, Slice
 from schemas.errors import UnavailableError
-from schemas.keys import Key, KeyType
+from schemas.keys import IntKeys, Key, KeyType
 from schemas.verdict import Proof, Verdict
 from tests.recipes.world import World
 
@@ -135,3 +135,20 @@ def test_an_orphan_is_not_looked_for_in_what_came_without_its_rows(world: World,
             emptied(patched, side, 5_000_001)
             with pytest.raises(UnavailableError, match="cannot trust what was read"):
                 world.gaps(deletes=True)
+
+
+def test_a_window_whose_rows_did_not_come_by_their_dates_is_noticed(items: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The index on time is another than the key's: rows that the one finds must be among those of the other."""
+    with psycopg.connect(items.source) as db:
+        db.execute("INSERT INTO items SELECT g, 1, now() - interval '30 days' FROM generate_series(10000, 30000) g")
+        db.execute("CREATE INDEX ON items (created_at)")
+        db.execute("ANALYZE items")
+    with psycopg.connect(items.target) as db:
+        db.execute("INSERT INTO item_registry (item_id) SELECT g FROM generate_series(10000, 30000) g")
+    items.rows([40_001], items.now)
+    honest = items.gaps(since="10m").report.data_types[0]
+    assert (honest.window.strategy, honest.gaps.keys) == ("created_at_index", ["40001"])
+    monkeypatch.setattr(probe, "keys_since", lambda *_: IntKeys())
+    blind = items.gaps(since="10m")
+    assert blind.report.verdict is Verdict.CANNOT_TELL
+    assert "did not come back: 40001" in control(blind).seen

@@ -192,6 +192,12 @@ def test_what_a_crash_left_is_asked_for_again_and_put_back(orphaned: World, monk
             orphaned.sweep(backfill=True)
     assert not registry(orphaned).keys() & {901, 902, 903}
     orphaned.rows([902])
+    with psycopg.connect(orphaned.source) as db:
+        db.execute("ALTER TABLE items RENAME TO kept; CREATE TABLE items (LIKE kept INCLUDING ALL)")
+    _, said = notes(orphaned)  # another table of its name cannot say whose row came back
+    assert "asked of the source is another by now" in said
+    with psycopg.connect(orphaned.source) as db:
+        db.execute("DROP TABLE items; ALTER TABLE kept RENAME TO items")
     _, said = notes(orphaned)
     assert "finished 1 batches of orphans that earlier runs removed, put back 1" in said
     assert registry(orphaned)[902] == before[902]

@@ -198,3 +198,12 @@ def test_a_check_writes_nothing(world: World) -> None:
     before = [state(world.source), state(world.registry)]
     world.check(since="2h", rehearse=True)
     assert [state(world.source), state(world.registry)] == before
+
+
+def test_rows_that_could_not_be_inserted_or_would_pass_by_the_registrys_rules_are_told_beforehand(world: World) -> None:
+    name = psycopg.conninfo.conninfo_to_dict(world.registry)["dbname"]
+    world.on_registry("ALTER TABLE public.job_registry ALTER id DROP IDENTITY, ALTER job_id ADD GENERATED ALWAYS AS IDENTITY")
+    world.on_registry(f"ALTER DATABASE {name} SET session_replication_role = replica")
+    told = world.told(FAIL, "insert")
+    assert any("generates the key column job_id" in seen for seen in told)
+    assert any("session_replication_role" in seen for seen in told)
