@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from databases.ledger import Ledger
-from reconciler import history, lease
+from reconciler import history, killed, lease
 from reconciler.auditing import book, seen
 from reconciler.auditing.exposition import Exposition, Local
 from reconciler.auditing.look import Eyes, look
@@ -28,6 +28,7 @@ from reconciler.auditing.reach import Marks
 from reconciler.auditing.seen import Seen
 from reconciler.auditing.serve import serving
 from reconciler.lease import Held, Rank
+from reconciler.paging.webhook import Webhook
 from reconciler.ports import CatchUp, Locate
 from reconciler.scene import Scene, resolve
 from schemas.burn import windows
@@ -87,8 +88,11 @@ class Audit:
 
     @contextmanager
     def _beside(self, stop: threading.Event) -> Iterator[None]:
-        """The tracker, and the sweeps where there are any, each in a thread of its own."""
+        """The tracker, the sweeps and the webhook where there are any, each in a thread of its own."""
         work = [self.track, *([self.sweep] if self.sweep else [])]
+        if self.settings.alerts.webhook is not None:
+            hook = Webhook(settings=self.settings, ledger=self.ledger, local=self.local, leases=self._held)
+            work.append(hook.work)
         threads = [threading.Thread(target=self._guarded, args=(one, stop), name="beside", daemon=True) for one in work]
         for thread in threads:
             thread.start()
@@ -130,6 +134,7 @@ class Audit:
                     return
                 self.turn(name)
             self.looks += 1
+            killed.settle(self.ledger)  # whoever died without a word: nobody else may come by for days
             stop.wait(max(0.05, every - (time.monotonic() - began)))
 
     def turn(self, name: str) -> None:

@@ -196,6 +196,12 @@ class Held:
         query = sql.SQL("SELECT FROM {} WHERE {}").format(table, self.condition())
         return connection.execute(query).rowcount == 1
 
+    def lock(self, db: sa.Connection) -> None:
+        """Against a takeover, until this transaction of the ledger ends. Raises RefusedWrite where it is another's."""
+        mine = sa.select(tables.lease.c.epoch).where(*self.ours())
+        if db.execute(mine.with_for_update(read=True, key_share=True)).one_or_none() is None:
+            raise self.refusal()
+
     def refusal(self) -> RefusedWrite:
         """What a write says that came too late."""
         self._lost.set()

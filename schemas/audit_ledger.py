@@ -5,7 +5,7 @@ As in `schemas.ledger`: values only, no engine.
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, DateTime, Index, Integer, LargeBinary, Table, Text, func
+from sqlalchemy import BigInteger, Boolean, Column, DateTime, Double, Index, Integer, LargeBinary, Table, Text, func
 
 from schemas.ledger import metadata
 
@@ -36,6 +36,7 @@ audit = Table(
     Column("low", LargeBinary),  # keys below it were there at an earlier look
     Column("whole_at", DateTime(timezone=True)),
     Column("heard", BigInteger, nullable=False),  # the last segment at that look
+    Column("swept", Text),  # the run of the last sweep whose orphans are counted
     Column("blind", Text),
     _now(),
 )
@@ -53,7 +54,8 @@ audit_seen = Table(
     Column("keys", LargeBinary, nullable=False),
 )
 
-#: Keys that wait: for judgement (class ''), to be registered (a gap's class), or to be announced late (`healed_drop`).
+#: Keys that wait: for judgement (class ''; `surplus`: registry rows without a source row), to be registered (a gap's class),
+#: to be announced late (`healed_drop`), to be removed (an orphan's class; `surplus_before`: there at the first look).
 audit_waiting = Table(
     "audit_waiting",
     metadata,
@@ -82,12 +84,20 @@ audit_look = Table(
     Index(None, "data_type", "at"),
 )
 
-#: What the webhook was told, so that a restart repeats nothing.
+#: Alarms that stand, or ended and were not told yet, so that a restart or a hand-over repeats none and forgets none.
 audit_alert = Table(
     "audit_alert",
     metadata,
     Column("name", Text, primary_key=True),
-    Column("data_type", Text, primary_key=True),
-    Column("words", Text, nullable=False),
+    Column("data_type", Text, primary_key=True),  # or `*`
+    Column("place", Text, primary_key=True),  # its other labels, such as `partition=0,topic=t`, or nothing
+    Column("number", BigInteger, nullable=False),  # moved by every change, by compare-and-set
+    Column("state", Text, nullable=False),  # pending | firing | resolved
+    Column("told", Boolean, nullable=False),  # that it fires: a resolved one that was told so is removed
+    Column("since", DateTime(timezone=True), nullable=False),  # when its condition was first true
+    Column("started_at", DateTime(timezone=True)),
+    Column("ended_at", DateTime(timezone=True)),
+    Column("value", Double, nullable=False),
+    Column("words", Text),  # labels, annotations and keys as they are sent, as JSON; NULL while pending
     _now(),
 )

@@ -179,7 +179,7 @@ CLOCK_SKEW = Metric(
 ESTIMATED_MISSING = Metric(
     name="fencepost_estimated_missing_events",
     kind=Kind.GAUGE,
-    help="Estimate from the log alone: creations fewer than usual in the last look. Never a verdict.",
+    help="Estimate from the log alone: creations fewer than usual since the last look. Never a verdict.",
     labels=("data_type",),
 )
 LEASE_HELD = Metric(

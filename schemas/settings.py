@@ -152,6 +152,19 @@ class AlertSettings(Strict):
     #: Where docs/runbooks.md is to be read. No braces or spaces: Prometheus expands templates in annotations.
     runbooks: str = Field("docs/runbooks.md", pattern=r"^[^\s{}#\x00-\x1f\x7f]+$")
 
+    @field_validator("webhook")
+    @classmethod
+    def _http(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            try:
+                parts = urlsplit(value.get_secret_value())
+                named = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+            except ValueError:  # its words may quote what is secret
+                named = False
+            if not named or not value.get_secret_value().isascii() or not value.get_secret_value().isprintable():
+                raise ValueError("a webhook starts with http:// or https:// and names a host; other signs are %-escaped")
+        return value
+
 
 class QuarantineSettings(Strict):
     limit: int = Field(10_000, ge=0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
+from reconciler.alerts.limits import MANY_ROWS, Limits
 from reconciler.alerts.promql import BUDGET, Alert, by_type, seconds
 from schemas.burn import Severity
 from schemas.durations import show
@@ -27,28 +28,24 @@ from schemas.metrics import (
 )
 from schemas.settings import Settings
 
-_MINUTE = timedelta(minutes=1)
 #: The job under which Prometheus scrapes `fencepost audit`.
 JOB = "fencepost"
-#: So many rows without a single event are no coincidence.
-MANY_ROWS = 20
 
 
 def alerts(settings: Settings, *, patience: float = 1.0) -> Iterator[Alert]:
     """`patience` scales the waits that are not counted in looks; tests in fast motion have less of it."""
-    every, minute = settings.audit.every, _MINUTE * patience
-    settle = max(data_type.settle_or(settings.fence.settle) for data_type in settings.data_types.values())
-    yield from _audit(every, settle, minute)
-    yield from _sight(every, minute, settings.fence.skew)
-    yield from _log(every, settle, minute)
-    yield from _coverage(minute)
-    if "every" in settings.sweep.model_fields_set:  # else nobody said that sweeps are run
-        yield _old_sweep(settings.sweep.every)
+    limits = Limits.of(settings, patience=patience)
+    yield from _audit(limits)
+    yield from _sight(limits)
+    yield from _log(limits)
+    yield from _coverage(limits.minute)
+    if limits.sweep_every is not None:
+        yield _old_sweep(limits.sweep_every)
     yield Alert(
         name="FencepostGapsOpen",
         severity=Severity.TICKET,
         expression=by_type(GAPS_OPEN.name) + " > 0",
-        lasts=3 * every,
+        lasts=3 * limits.every,
         summary="{{ $labels.data_type }}: source rows stand without a registry row",
         description=(
             "{{ $value }} rows of {{ $labels.data_type }} have no accepted registry row, and stayed so for several looks."
@@ -57,13 +54,13 @@ def alerts(settings: Settings, *, patience: float = 1.0) -> Iterator[Alert]:
     )
 
 
-def _audit(every: timedelta, settle: timedelta, minute: timedelta) -> Iterator[Alert]:
-    old = 3 * every + settle + minute
+def _audit(limits: Limits) -> Iterator[Alert]:
+    old, minute = limits.look_old, limits.minute
     yield Alert(
         name="FencepostDown",
         severity=Severity.TICKET,
         expression=f'up{{job="{JOB}"}} == 0',
-        lasts=max(3 * minute, every),
+        lasts=max(3 * minute, limits.every),
         every_type=True,
         summary="Prometheus cannot reach fencepost audit at {{ $labels.instance }}",
         description="Nothing is measured through this instance: drops since then are not seen.",
@@ -82,12 +79,13 @@ def _audit(every: timedelta, settle: timedelta, minute: timedelta) -> Iterator[A
     )
 
 
-def _sight(every: timedelta, minute: timedelta, skew: timedelta) -> Iterator[Alert]:
+def _sight(limits: Limits) -> Iterator[Alert]:
+    minute, skew = limits.minute, limits.skew
     yield Alert(
         name="FencepostBlind",
         severity=Severity.TICKET,
         expression=f"max by (data_type, reason) ({BLIND.name}) > 0",
-        lasts=max(5 * minute, 3 * every),
+        lasts=max(5 * minute, 3 * limits.every),
         summary="{{ $labels.data_type }}: the audit cannot judge, for want of {{ $labels.reason }}",
         description=(
             "Look after look ends without a judgement of {{ $labels.data_type }}: what it needs of {{ $labels.reason }} is not"
@@ -108,8 +106,8 @@ def _sight(every: timedelta, minute: timedelta, skew: timedelta) -> Iterator[Ale
     )
 
 
-def _log(every: timedelta, settle: timedelta, minute: timedelta) -> Iterator[Alert]:
-    looks = max(10 * minute, 6 * every)
+def _log(limits: Limits) -> Iterator[Alert]:
+    looks = limits.lag_watched
     lag = f"{LAG_RECORDS.name}[{show(looks)}]"
     # A partition that is read falls back now and then, however busy it is. One that nobody reads only grows, or stands.
     yield Alert(
@@ -124,11 +122,10 @@ def _log(every: timedelta, settle: timedelta, minute: timedelta) -> Iterator[Ale
             " What they announce is not known yet, and is lost to us when the broker deletes it."
         ),
     )
-    late = max(15 * minute, 6 * every, 3 * settle)
     yield Alert(
         name="FencepostLogBehind",
         severity=Severity.TICKET,
-        expression=f"max by (topic, partition) ({LAG_SECONDS.name}) > {seconds(late)}",
+        expression=f"max by (topic, partition) ({LAG_SECONDS.name}) > {seconds(limits.read_late)}",
         lasts=looks / 2,
         every_type=True,
         summary="The event log is read late: topic {{ $labels.topic }}, partition {{ $labels.partition }}",
@@ -137,17 +134,14 @@ def _log(every: timedelta, settle: timedelta, minute: timedelta) -> Iterator[Ale
             " comes as much later."
         ),
     )
-    window = max(12 * every, 10 * minute)
-    # Rows are judged later than their events come in: the events are looked for that much further back, else the end of a
-    # burst of creations would look like silence.
-    back = window + 3 * every + settle + 5 * minute
+    window, back = limits.silent_rows, limits.silent_events
     rows = by_type(f"increase({ROWS_AUDITED.name}[{show(window)}])", of="sum")
     events = by_type(f"increase({EVENTS.name}[{show(back)}])", of="sum")
     yield Alert(
         name="FencepostLogSilent",
         severity=Severity.TICKET,
         expression=f"{rows} > {MANY_ROWS}\nunless on (data_type)\n{events} > 0",
-        lasts=every,
+        lasts=limits.every,
         summary="{{ $labels.data_type }}: rows are created, and the event log says nothing",
         description=(
             f"{{{{ $value | humanize }}}} rows were audited within {show(window)} and not one event of"

@@ -38,9 +38,13 @@ class Alert:
             "annotations": {
                 "summary": self.summary,
                 "description": self.description,
-                "runbook_url": f"{runbooks}#{self.name.lower()}",
+                "runbook_url": self.runbook(runbooks),
             },
         }
+
+    def runbook(self, runbooks: str) -> str:
+        """Where its section is to be read."""
+        return f"{runbooks}#{self.name.lower()}"
 
 
 def by_type(expression: str, *, of: str = "max") -> str:

@@ -40,7 +40,7 @@ class Waiting:
     """Keys that one look saw first, and that wait for the same thing."""
 
     look: int
-    class_: str  #: UNJUDGED, a gap's class, or HEALED_DROP
+    class_: str  #: UNJUDGED, a gap's class, HEALED_DROP, or one of `orphaned.CLASSES`
     since: datetime  #: when the look before was: they came after it
     seen_at: datetime
     incarnation: int
@@ -62,6 +62,7 @@ class State:
     low: Key | None
     whole_at: datetime | None
     heard: int
+    swept: str | None = None  #: the run of the last sweep whose orphans are counted
     waiting: tuple[Waiting, ...] = ()
 
     def waits_for(self, *classes: str) -> list[Waiting]:
@@ -106,6 +107,7 @@ def load(ledger: Ledger, name: str, key_type: KeyType) -> State | None:
         low=None if row.low is None else key_type.from_bound(bytes(row.low)),
         whole_at=row.whole_at,
         heard=row.heard,
+        swept=row.swept,
         waiting=tuple(_waiting(key_type, of) for of in found.values()),
     )
 
@@ -128,7 +130,7 @@ def store(
 ) -> None:
     """One look, one transaction. Raises PositionMoved or RefusedWrite with the ledger as it was."""
     with ledger.begin("record a look of the audit") as db:
-        _ours(db, held)
+        held.lock(db)
         _move(db, name, key_type, before, looked)
         _see(db, name, key_type, looked)
         _wait(db, name, before, looked.state)
@@ -145,16 +147,9 @@ def store(
 def go_blind(ledger: Ledger, held: Held, name: str, reasons: Iterable[str]) -> None:
     """Remember that the last look could not see, so that whoever exports says so. Before the first look there is no place."""
     with ledger.begin("record that the audit is blind") as db:
-        _ours(db, held)
+        held.lock(db)
         a = tables.audit
         db.execute(sa.update(a).where(a.c.data_type == name).values(blind=",".join(sorted(reasons)) or None))
-
-
-def _ours(db: sa.Connection, held: Held) -> None:
-    lease = log_tables.lease
-    mine = sa.select(lease.c.epoch).where(*held.ours())
-    if db.execute(mine.with_for_update(read=True, key_share=True)).one_or_none() is None:
-        raise held.refusal()
 
 
 def _move(db: sa.Connection, name: str, key_type: KeyType, before: State | None, looked: Looked) -> None:
@@ -167,6 +162,7 @@ def _move(db: sa.Connection, name: str, key_type: KeyType, before: State | None,
         "low": None if state.low is None else key_type.bound(state.low),
         "whole_at": state.whole_at,
         "heard": state.heard,
+        "swept": state.swept,
         "blind": looked.blind,
         "at": sa.func.clock_timestamp(),
     }

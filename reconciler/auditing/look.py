@@ -26,10 +26,11 @@ import sqlalchemy as sa
 from databases.ledger import Ledger
 from reconciler import probe
 from reconciler.announced import AnnouncedReader, Heard, read_coverage
-from reconciler.auditing import book, judging, tell
+from reconciler.auditing import book, judging, orphaned, tell
 from reconciler.auditing import reach as reaching
 from reconciler.auditing.book import UNJUDGED, Looked, State, Waiting
 from reconciler.auditing.judging import Due
+from reconciler.auditing.orphaned import Orphaned
 from reconciler.auditing.reach import Marks, Reach
 from reconciler.auditing.seen import Seen
 from reconciler.coverage import Coverage
@@ -80,6 +81,7 @@ class Found:
     registered: KeySet
     new: KeySet
     highest: Key | None = None  #: of the source's rows that were read
+    surplus: KeySet | None = None  #: of a whole look: in the registry, not in the source
 
 
 def look(eyes: Eyes, state: State | None, seen: Seen | None, follow: Follow) -> Looked:
@@ -95,7 +97,8 @@ def look(eyes: Eyes, state: State | None, seen: Seen | None, follow: Follow) -> 
         snapshot_faults=source_faults(scene, "audit"),
     )
     _same_servers(shown)
-    far = reaching.reach(scene, subject, state, eyes.marks, 0 if state is None else sum(len(w.keys) for w in state.waiting))
+    asked = 0 if state is None else len(_asked(subject, state))
+    far = reaching.reach(scene, subject, state, eyes.marks, asked)
     with both(scene, shown) as (source, registry):
         _same_servers(shown)
         subject = subject_of(subject.name, subject.data_type, source.first, registry.first)
@@ -142,7 +145,9 @@ def _first(eyes: Eyes, subject: Subject, source: Snapshot, registry: Snapshot, b
     )
     found = _compare(eyes, subject, source, registry, state, None, None)
     _, heard = book.last_segment(eyes.ledger, subject.name)
-    return found, Looked(state=replace(state, look=1, heard=heard, waiting=()), seen=found.new)
+    swept, told = orphaned.swept(eyes.ledger, subject.name, subject.key_type, None)
+    waiting = orphaned.before(subject, found.surplus, told, replace(before, look=1))
+    return found, Looked(state=replace(state, look=1, heard=heard, swept=swept, waiting=waiting), seen=found.new)
 
 
 def _read(eyes: Eyes, subject: Subject, source: Snapshot, registry: Snapshot, state: State, seen: Seen, far: Reach) -> Found:
@@ -166,8 +171,9 @@ def _read(eyes: Eyes, subject: Subject, source: Snapshot, registry: Snapshot, st
 
 
 def _asked(subject: Subject, state: State) -> KeySet:
+    """Rows that wait for something. Orphans are asked for apart."""
     asked = subject.key_type.empty()
-    for waiting in state.waiting:
+    for waiting in orphaned.rows_alone(state).waiting:
         asked = asked | waiting.keys
     return asked
 
@@ -205,6 +211,9 @@ def _compare(
             found.new = found.new | new
             found.there = found.there | wanted
             found.registered = found.registered | (wanted & part.registry)
+            # Under a scope every row outside of it would be one: those are a sweep's to find.
+            if low is None and not subject.scope and len(over := part.registry - part.source):
+                found.surplus = over if found.surplus is None else found.surplus | over
             if len(part.source) and (found.highest is None or part.source.max() > found.highest):  # type: ignore[operator]
                 found.highest = part.source.max()
     return found
@@ -240,14 +249,18 @@ def _judge(
         skew=eyes.skew,
     )
     findings = judging.by_class(judged)
-    old, late = judging.followed_up(state, found.there, found.registered, heard, now)
+    old, late = judging.followed_up(orphaned.rows_alone(state), found.there, found.registered, heard, now)
     born = judging.born(state.look + 1, due, findings)
     totals, trials, failed = judging.count(subject, seen, found.new, fine, due, judged, findings)
     if late:
         findings["late", str(Cause.UNKNOWN)] = late[0]
         totals[LATE.name, name, ""] += len(late[0])
+    swept, told = orphaned.swept(eyes.ledger, name, subject.key_type, state.swept)
+    astray = _orphans(eyes, subject, source, registry, state, fresh, found, told, whole=far.whole)
+    astray.count(totals, name)
+    findings |= astray.found
     creations = book.creations_since(eyes.ledger, name)
-    waiting = (*left, *old, *born)
+    waiting = (*left, *old, *born, *astray.waiting)
     until = min([w.since for w in left if len(w.keys)], default=now)
     return Looked(
         state=State(
@@ -258,6 +271,7 @@ def _judge(
             low=reaching.after(subject, far, state, eyes.marks, source, found.new),
             whole_at=now if far.whole else state.whole_at,
             heard=number if incarnation else 0,
+            swept=swept,
             waiting=waiting,
         ),
         seen=found.new,
@@ -268,6 +282,34 @@ def _judge(
         findings=findings,
         told=tell.findings(subject, findings, judged, now, late[1] if late else None) if findings else None,
         blind=",".join(sorted(blind)) or None,
+    )
+
+
+def _orphans(
+    eyes: Eyes,
+    subject: Subject,
+    source: Snapshot,
+    registry: Snapshot,
+    state: State,
+    fresh: Waiting,
+    found: Found,
+    told: orphaned.Swept,
+    *,
+    whole: bool,
+) -> Orphaned:
+    """Registry rows without a source row: what this look and sweeps have seen, and what they saw before."""
+    return orphaned.judge(
+        subject,
+        source,
+        registry,
+        state,
+        fresh.of(subject.key_type.empty() if found.surplus is None else found.surplus),
+        told,
+        whole=whole,
+        settle=subject.data_type.settle_or(eyes.scene.settings.fence.settle),
+        past=lambda one: _past(eyes, subject, one),
+        reader=lambda keys: _reader(eyes, subject, keys),
+        locate=eyes.locate if eyes.log else None,
     )
 
 

@@ -23,9 +23,11 @@ from schemas import metrics as m
 from schemas.burn import label, windows
 from schemas.ledger import Settled
 from schemas.settings import Settings
+from schemas.verdict import GapClass
 
 #: So many looks make what is usual, for the estimate from the log alone.
 USUAL_OF = 12
+GAPS = frozenset(str(c) for c in GapClass)
 
 
 @dataclass(slots=True)
@@ -81,7 +83,7 @@ def read(ledger: Ledger, settings: Settings) -> Standing:
         _waiting(db, s)
         _rates(db, s, settings)
         _sweeps(db, s)
-        _estimate(db, s, settings)
+        s.estimated_missing = {name: found.missing for name, found in estimated(db, settings).items()}
     return s
 
 
@@ -102,7 +104,7 @@ def _waiting(db: sa.Connection, s: Standing) -> None:
     for name, class_, count, age_s in rows:
         if class_ == UNJUDGED:
             s.in_flight[name] = int(count)
-        elif class_ != m.HEALED_DROP:
+        elif class_ in GAPS:
             s.gaps_open[name] = s.gaps_open.get(name, 0) + int(count)
             s.registry_lag_s[name] = max(s.registry_lag_s.get(name, 0.0), float(age_s))
 
@@ -140,21 +142,31 @@ def _sweeps(db: sa.Connection, s: Standing) -> None:
         s.sweep_progress[name] = min(0.99, int(count) / rows[name]) if rows.get(name) else 0.0
 
 
-def _estimate(db: sa.Connection, s: Standing, settings: Settings) -> None:
-    """What the log alone says: how many creations fewer than usual since the last look. An estimate, never a verdict."""
-    x = tables.audit_look
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """From the log alone, and never a verdict: fewer rows may have been created."""
+
+    missing: float  #: creations fewer than usual
+    since: datetime  #: the last look
+
+
+def estimated(db: sa.Connection, settings: Settings) -> dict[str, Estimate]:
+    """How many creations fewer than usual were announced since the last look, where that is longer ago than looks are apart:
+    before that a lull is no news. What is usual, the last `USUAL_OF` looks say."""
+    x, t, out = tables.audit_look, tables.total, dict[str, Estimate]()
+    now = db.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
     for name in settings.data_types:
         newest = db.execute(
             sa.select(x.c.creations, x.c.at).where(x.c.data_type == name).order_by(x.c.look.desc()).limit(USUAL_OF + 1)
         ).all()
-        if len(newest) <= USUAL_OF:
+        if len(newest) <= USUAL_OF or now - newest[0].at < settings.audit.every:
             continue
         paces = [
             (later.creations - earlier.creations) / max(1e-3, (later.at - earlier.at).total_seconds())
             for later, earlier in itertools.pairwise(newest)
         ]
-        said = s.total(m.EVENTS.name, name, m.Op.CREATE) - newest[0].creations
-        waited = db.execute(sa.select(sa.func.extract("epoch", sa.func.clock_timestamp() - newest[0].at))).scalar_one()
-        expected = median(paces) * min(float(waited), settings.audit.every.total_seconds())
-        if float(waited) >= settings.audit.every.total_seconds():  # before that a lull is no news
-            s.estimated_missing[name] = max(0.0, expected - said)
+        ever = sa.select(t.c.value).where(t.c.name == m.EVENTS.name, t.c.subject == name, t.c.kind == str(m.Op.CREATE))
+        said = int(db.execute(ever).scalar_one_or_none() or 0) - newest[0].creations
+        expected = median(paces) * (now - newest[0].at).total_seconds()
+        out[name] = Estimate(missing=max(0.0, expected - said), since=newest[0].at)
+    return out

@@ -7,20 +7,16 @@ of it are looked at, none is printed but names of slot, publication and database
 
 from __future__ import annotations
 
-import base64
-import contextlib
-import http.client
 import json
 import re
-import socket
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, urlsplit
 
+from reconciler import door
 from schemas.errors import SettingsError, UnavailableError
 
 ANSWER_WITHIN_S = 5.0
@@ -63,8 +59,7 @@ class Connector:
     name: str
 
     def __post_init__(self) -> None:
-        parts = _parts(self.url)
-        if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+        if door.parts(self.url) is None:
             raise SettingsError("fence.connect is no URL", hint="use http://host:8083")
 
     @property
@@ -121,71 +116,15 @@ class Connector:
         return UnavailableError(f"what answers at {self.door} does not tell the {what} as Kafka Connect does", hint=_HINT)
 
 
-def _parts(url: str) -> Any:
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError:
-        return None
-    return parts
-
-
-class _SlowError(Exception):
-    pass
-
-
 @contextmanager
 def _renamed(what: str) -> Iterator[None]:
     try:
         yield
-    except _SlowError:
-        raise UnavailableError(f"{what}: no whole answer within {ANSWER_WITHIN_S:g} s", hint=_HINT) from None
-    except TimeoutError:
-        raise UnavailableError(f"{what}: no answer within {ANSWER_WITHIN_S:g} s", hint=_HINT) from None
-    except ConnectionRefusedError:
-        raise UnavailableError(f"{what}: connection refused", hint=_HINT) from None
-    except socket.gaierror:
-        raise UnavailableError(f"{what}: the host's name is not known", hint=_HINT) from None
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise UnavailableError(f"{what}: {type(error).__name__}", hint=_HINT) from None
+    except (door.SlowError, *door.FAILURES) as error:
+        raise UnavailableError(f"{what}: {door.named(error, ANSWER_WITHIN_S)}", hint=_HINT) from None
 
 
 def _get(url: str, path: str) -> tuple[int, bytes]:
     parts = urlsplit(url)
-    assert parts.hostname
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname, parts.port, timeout=ANSWER_WITHIN_S)
-    headers = {"Accept": "application/json"}
-    if parts.username:
-        who = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        headers["Authorization"] = "Basic " + base64.b64encode(who.encode()).decode()
-    late = threading.Event()
-
-    def cut() -> None:
-        # A time-out on the socket is one for each read: who drips a byte every second would hold us for ever.
-        late.set()
-        if connection.sock is not None:
-            with contextlib.suppress(OSError):
-                connection.sock.shutdown(socket.SHUT_RDWR)
-
-    watch = threading.Timer(ANSWER_WITHIN_S, cut)
-    watch.daemon = True
-    watch.start()
-    try:
-        connection.connect()
-        # `Connection: close` would let the reply take the socket with it, and nothing could cut it any more.
-        connection.request("GET", parts.path.rstrip("/") + path, headers=headers)
-        reply = connection.getresponse()
-        body = reply.read(ANSWER_AT_MOST + 1)
-    except (OSError, http.client.HTTPException):
-        if late.is_set():
-            raise _SlowError from None
-        raise
-    finally:
-        watch.cancel()
-        connection.close()
-    if late.is_set():
-        raise _SlowError
-    if len(body) > ANSWER_AT_MOST:
-        raise ValueError("too long an answer")
-    return reply.status, body
+    target, headers = parts.path.rstrip("/") + path, {"Accept": "application/json"}
+    return door.exchange("GET", parts, target, headers=headers, within_s=ANSWER_WITHIN_S, at_most=ANSWER_AT_MOST)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import threading
-import urllib.request
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from consumer.catch_up import catch_up
 from databases.ledger import Ledger
@@ -25,22 +23,7 @@ from schemas.keys import KeyType
 from schemas.log_state import LogState
 from tests.recipes.world import World
 from tests.stack.kafka import Kafka
-
-Samples = dict[tuple[str, tuple[str, ...]], float]
-
-
-def samples(text: str) -> Samples:
-    """Name and label values -> value."""
-    found: Samples = {}
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            found[sample.name, tuple(sample.labels.values())] = sample.value
-    return found
-
-
-def scrape(port: int) -> Samples:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
-        return samples(answer.read().decode())
+from tests.stack.scrapes import Samples
 
 
 @dataclass
@@ -109,7 +92,8 @@ def watch(databases: tuple[str, str], kafka: Kafka, topic_name: str, tmp_path: P
     """A hundred fine rows, seen at a first look; `settle` is nothing, so two looks judge. No whole look comes due."""
     with closing(_world(databases, kafka, topic_name, tmp_path, "bigint")) as world:
         world.fine(range(1, 101))
-        yield from _watched(world)
+        with made_watch(world) as made:
+            yield made
 
 
 @pytest.fixture
@@ -119,7 +103,8 @@ def scattered(databases: tuple[str, str], kafka: Kafka, topic_name: str, tmp_pat
         with psycopg.connect(world.source) as db:
             db.execute("CREATE INDEX ON items (created_at)")
         world.fine([str(uuid.uuid4()) for _ in range(10)])
-        yield from _watched(world)
+        with made_watch(world) as made:
+            yield made
 
 
 def _world(databases: tuple[str, str], kafka: Kafka, topic: str, folder: Path, key: str) -> World:
@@ -130,7 +115,9 @@ def _world(databases: tuple[str, str], kafka: Kafka, topic: str, folder: Path, k
     return world
 
 
-def _watched(world: World) -> Iterator[Watch]:
+@contextmanager
+def made_watch(world: World) -> Iterator[Watch]:
+    """The world's audit, after its first look."""
     ledger = Ledger.of(world.settings())
     world.ledgers.append(ledger)
     ledger.upgrade()

@@ -88,8 +88,10 @@ class Motion:
     here: Installation
     application: Application
     target: str
+    webhook: str | None = None
     _stack: ExitStack = field(default_factory=ExitStack)
     audits: dict[str, Running] = field(default_factory=dict)
+    tracker: Running | None = None
 
     def __enter__(self) -> Motion:
         for name in ("one", "other"):
@@ -105,12 +107,16 @@ class Motion:
             ("audit", {"every": "500ms", "listen": f"{LOOPBACK}:{free_port()}"}),
             ("fence", {"settle": "200ms", "skew": "200ms"}),
             ("tracker", {"flush_every": "100ms"}),
-            ("alerts/webhook", None),
+            ("alerts/webhook", self.webhook),
         )
         self.audits[name] = self._stack.enter_context(here.started("audit"))
 
+    def track(self) -> None:
+        """A tracker beside them, as a process of its own."""
+        self.tracker = self._stack.enter_context(self.here.with_(("tracker", {"flush_every": "100ms"})).started("track"))
+
     def kill(self, name: str) -> None:
-        child = self.audits[name].child
+        child = self.tracker.child if name == "tracker" and self.tracker else self.audits[name].child
         child.kill()
         child.wait(30)
 

@@ -8,30 +8,39 @@ from pathlib import Path
 import pytest
 
 from tests.audit.motion import Application, Motion
-from tests.end_to_end.installation import Installation, fine_items, item, item_tables, settings
+from tests.end_to_end.installation import CANARY, Installation, fine_items, item, item_tables, settings
 from tests.stack.kafka import Kafka
 from tests.stack.processes import wait_until
+from tests.stack.receiver import Receiver
 from tests.stack.threads import beside
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.fixture
-def motion(databases: tuple[str, str], kafka: Kafka, topic_name: str, tmp_path: Path) -> Iterator[Motion]:
+def receiver() -> Iterator[Receiver]:
+    with Receiver(path=f"/{CANARY}") as made:
+        yield made
+
+
+@pytest.fixture
+def motion(databases: tuple[str, str], kafka: Kafka, topic_name: str, tmp_path: Path, receiver: Receiver) -> Iterator[Motion]:
     source, target = databases
     kafka.create_topic(topic_name)
     item_tables(source, target)
     fine_items(source, target, kafka, topic_name, range(1, 101))
     here = Installation(tmp_path, settings(source, target, kafka, {"item": item(topic_name)}))
-    with Motion(here, Application(source, target, kafka, topic_name), target) as made:
+    with Motion(here, Application(source, target, kafka, topic_name), target, receiver.url) as made:
         yield made
 
 
-def test_audits_that_are_killed_lose_no_drop_and_count_none_twice(motion: Motion) -> None:
-    application = motion.application
+def test_audits_that_are_killed_lose_no_drop_and_count_none_twice_and_tell_of_each_alarm_once(
+    motion: Motion, receiver: Receiver
+) -> None:
+    application, kills = motion.application, 2
     with beside(application.work, patience_s=90):
         application.losing = True
-        for _ in range(2):
+        for _ in range(kills):
             motion.looks_on()
             first = motion.holder()
             other = next(name for name in motion.audits if name != first)
@@ -41,7 +50,17 @@ def test_audits_that_are_killed_lose_no_drop_and_count_none_twice(motion: Motion
             motion.looks_on()
             motion.begin(first)
         motion.all_is_counted()
+        wait_until(lambda: _standing(receiver) == "resolved", "the last alarm has ended", within_s=60)
     assert motion.application.lost
+    told = [(one["status"], one["startsAt"]) for one in receiver.told if one["labels"]["alertname"] == "FencepostDropRateFast"]
+    once = [one for one, before in zip(told, [None, *told], strict=False) if one != before]
+    assert [status for status, _ in once] == ["firing", "resolved"] * (len(once) // 2)
+    assert len(told) - len(once) <= kills, "again only by one that died between the answer and the ledger"
+
+
+def _standing(receiver: Receiver) -> str | None:
+    told = [one["status"] for one in receiver.told if one["labels"]["alertname"] == "FencepostDropRateFast"]
+    return told[-1] if told else None
 
 
 def test_a_log_that_stalls_is_blindness_and_its_end_shows_only_what_was_lost(motion: Motion) -> None:

@@ -5,11 +5,9 @@ In fast motion: windows are counted in looks of the audit, so a look every two s
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import psycopg
@@ -23,45 +21,11 @@ from tests.end_to_end.installation import event, registered, rows
 from tests.stack.alertmanager import Alertmanager
 from tests.stack.processes import LOOPBACK, StandError, free_port, wait_until
 from tests.stack.prometheus import Prometheus
+from tests.stack.receiver import Receiver
 from tests.stack.threads import beside
 from tests.stand.test_dashboard import queries
 
 WITHIN_S = 60.0
-
-
-@dataclass
-class Pager:
-    """Who is woken: an HTTP server that Alertmanager calls."""
-
-    told: list[dict[str, Any]] = field(default_factory=list)
-    url: str = ""
-
-    def __enter__(self) -> Pager:
-        told = self.told
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                told.extend(body["alerts"])
-                self.send_response(200)
-                self.end_headers()
-
-            def log_message(self, format: str, *args: Any) -> None:
-                """Not on the test's stderr."""
-
-        self._server = HTTPServer((LOOPBACK, 0), Handler)
-        self.url = f"http://{LOOPBACK}:{self._server.server_port}/"
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    def heard(self, status: str, alert: str = "FencepostDropRateFast") -> list[dict[str, Any]]:
-        return [told for told in self.told if (told["status"], told["labels"]["alertname"]) == (status, alert)]
 
 
 @dataclass
@@ -116,7 +80,7 @@ def test_a_burst_of_drops_pages_with_its_rate_and_the_page_is_taken_back(
     )
     settings = Settings.model_validate(here.settings)
     application = Application(items)
-    with Pager() as pager, here.started("audit") as audit, beside(application.work):
+    with Receiver() as pager, here.started("audit") as audit, beside(application.work):
         alertmanager = own_alertmanager(
             {
                 "route": {"receiver": "pager", "group_by": ["alertname"], "group_wait": "0s", "group_interval": "1s"},
