@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench import backfill, gaps, proofs, startup, sweep, track
+from bench import audit, backfill, gaps, proofs, startup, sweep, track
 from bench.machine import machine
 from bench.stand import Stand, majors
 from bench.table import Row, as_text, write
 
 HERE = Path(__file__).parent
 PICTURE = "scaling.png"
-NAMES = ("startup", "track", "gaps", "scaling", "backfill", "proofs", "sweep")
+NAMES = ("startup", "track", "gaps", "scaling", "backfill", "proofs", "sweep", "audit")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +29,7 @@ class Size:
     scaling: tuple[int, ...]
     backfill: int
     repeats: int
+    audit_s: float = 60.0  #: how long an audit is watched
     judged: bool = True  #: whether the bounds mean anything at this size
 
 
@@ -40,7 +41,9 @@ class Run:
     out: Path
 
 
-TINY = Size(name="tiny", events=20_000, gaps=(20_000,), scaling=(10_000, 30_000), backfill=5_000, repeats=1, judged=False)
+TINY = Size(name="tiny", events=20_000, gaps=(20_000,), scaling=(10_000, 30_000), backfill=5_000, repeats=1, audit_s=5.0,
+    judged=False,
+)  # fmt: skip
 QUICK = Size(name="quick", events=200_000, gaps=(1_000_000,), scaling=(10_000, 100_000, 1_000_000), backfill=100_000, repeats=3)
 USUAL = Size(
     name="default", events=2_000_000, gaps=(1_000_000, 10_000_000),
@@ -115,6 +118,10 @@ def _sweep(run: Run) -> Iterator[Row]:
     yield from sweep.rows(run.stand, _now_us(), run.size.gaps[-1], run.repeats)
 
 
+def _audit(run: Run) -> Iterator[Row]:
+    yield from audit.rows(run.stand, 20_000, run.size.audit_s, min(1_000_000, run.size.gaps[-1]))
+
+
 def _now_us() -> int:
     return int(time.time() * 1_000_000)
 
@@ -127,6 +134,7 @@ _MEASURE: dict[str, Callable[[Run], Iterator[Row]]] = {
     "backfill": _backfill,
     "proofs": _proofs,
     "sweep": _sweep,
+    "audit": _audit,
 }
 
 if __name__ == "__main__":

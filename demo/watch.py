@@ -193,8 +193,8 @@ class _Watch:
         rates = share(self.seen.low[long]), share(self.seen.low[short])
         return (
             f"FencepostDropRateFast, severity page. At least {rates[0]} of the creations within {long} were dropped, and at"
-            f" least {rates[1]} within {short}, where {share(limit)} is the limit. The true rate, one of {LOSING} or"
-            f" {share(1 / LOSING)}, lies above such a bound 95 times of 100."
+            f" least {rates[1]} within {short}, where {share(limit)} is the limit. The true rate is one of"
+            f" {LOSING}, {share(1 / LOSING)}; it lies above such a bound 95 times of 100."
         )
 
     def _line(self, seen: Seen) -> None:

@@ -16,6 +16,8 @@ import sqlalchemy as sa
 from databases.connect import connect
 from databases.ledger import Ledger
 from reconciler import catalog
+from reconciler.auditing import standing
+from reconciler.auditing.standing import Estimate
 from reconciler.sweeping.known import Known, known
 from schemas import ledger as tables
 from schemas.errors import FencepostError
@@ -37,11 +39,16 @@ class TypeStatus:
     partitions: int
     sweep: Known | None = None
     estimate_s: float | None = None
+    fewer: Estimate | None = None  #: creations fewer than usual, while the audit cannot look; never a verdict
 
     def plain(self) -> dict[str, Any]:
         return {
             "name": self.name,
-            "log": {"behind": self.behind, "as_of": None if self.read_to is None else utc(self.read_to)},
+            "log": {
+                "behind": self.behind,
+                "as_of": None if self.read_to is None else utc(self.read_to),
+                "estimated_missing": None if self.fewer is None else round(self.fewer.missing),
+            },
             "sweep": None if self.sweep is None else self.sweep.plain(),
             "safe_since": None if self.sweep is None or self.sweep.safe_since is None else utc(self.sweep.safe_since),
             "estimate_s": self.estimate_s,
@@ -84,10 +91,11 @@ def _hole(hole: Hole) -> dict[str, Any]:
 
 
 def run(settings: Settings, ledger: Ledger, *, ends: Ends | None) -> Status:
-    """Raises UnavailableError where the ledger cannot be reached."""
+    """Raises UnavailableError where the ledger cannot be reached, LedgerError where it is of another version."""
     if not ledger.exists():
         note = f"there is no ledger yet in schema {ledger.schema!r}: nothing was ever read, `fencepost track` begins"
         return Status(ledger=False, types=[_unread(name) for name in settings.data_types], notes=[note])
+    ledger.require()
     status = Status(ledger=True)
     high = _high(ends, status)
     rate = _rate(ledger)
@@ -102,6 +110,7 @@ def run(settings: Settings, ledger: Ledger, *, ends: Ends | None) -> Status:
                 .group_by(tables.quarantine.c.state)
             ).all()
         )
+        fewer = standing.estimated(connection, settings)
     status.quarantine_open = int(counts.get("open", 0))
     status.quarantine_accepted = int(counts.get("accepted", 0))
     for name, data_type in settings.data_types.items():
@@ -115,6 +124,7 @@ def run(settings: Settings, ledger: Ledger, *, ends: Ends | None) -> Status:
                 read_to=max((p.at.astimezone(UTC) for p in mine), default=None),
                 partitions=len(mine),
                 sweep=swept,
+                fewer=fewer.get(name),
                 estimate_s=round(size / rate, 1) if rate and (size or name in rows) else None,
             )
         )

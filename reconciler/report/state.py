@@ -15,6 +15,7 @@ def text(status: Status) -> str:
     head = ("data type", "event log", "read", "a cutover takes about")
     lines = columns([head, *(_row(t) for t in status.types)], indent="")
     lines += ["", *(line for t in status.types for line in _sweep(t))]
+    lines += [line for t in status.types for line in _fewer(t)]
     lines += [*_holes(status.holes), *_quarantine(status)]
     for note in status.notes:
         lines += wrapped(f"Note: {note}")
@@ -47,6 +48,17 @@ def _sweep(t: TypeStatus) -> list[str]:
     if s.oldest_unverified is not None:
         lines += wrapped(f"oldest row that is not verified: created {moment(s.oldest_unverified)} or later", first="  ")
     return [*lines, *(wrapped(s.going_on, first="  ", rest="  ") if s.going_on else [])]
+
+
+def _fewer(t: TypeStatus) -> list[str]:
+    """What the log alone says while the audit cannot look: an estimate, and said to be one."""
+    if t.fewer is None or t.fewer.missing < 1:
+        return []
+    return wrapped(
+        f"{t.name}: the audit has not looked since {moment(t.fewer.since)}. By the log alone about"
+        f" {counted(round(t.fewer.missing), 'creation')} fewer than usual were announced since. An estimate, no verdict: fewer"
+        " rows may have been created."
+    )
 
 
 def _holes(holes: list[Hole]) -> list[str]:

@@ -1,6 +1,7 @@
 """`python -m tests.audit --minutes 60`: an audit in fast motion, struck at random; at the end everything must be counted.
 
-Struck are the audits, the broker, and the database server that holds source, registry and ledger. `make soak` runs it.
+Struck are the audits, a tracker beside them, the broker, and the database server that holds source, registry and ledger.
+`make soak` runs it.
 """
 
 from __future__ import annotations
@@ -47,12 +48,13 @@ def main() -> int:
 
 
 def _struck(motion: Motion, postgres: Postgres, kafka: Kafka, rng: random.Random, minutes: float) -> None:
+    motion.track()
     until = time.monotonic() + minutes * 60
     with beside(motion.application.work, patience_s=90):
         while time.monotonic() < until:
             motion.application.losing = rng.random() < 0.5
             time.sleep(rng.uniform(0, 3))
-            which = rng.choice(["audit", "audit", "both", "broker", "database", "stall"])
+            which = rng.choice(["audit", "audit", "both", "tracker", "broker", "database", "stall"])
             print(f"{time.strftime('%H:%M:%S')} {which}", flush=True)
             match which:
                 case "broker":
@@ -62,6 +64,9 @@ def _struck(motion: Motion, postgres: Postgres, kafka: Kafka, rng: random.Random
                 case "database":
                     postgres.kill()
                     wait_until(lambda: _started(postgres), "the server is back", within_s=60)
+                case "tracker":
+                    motion.kill("tracker")
+                    motion.track()
                 case "stall":
                     motion.application.held.set()
                     time.sleep(rng.uniform(1, 4))

@@ -36,6 +36,7 @@ ROWS = {
     "backfill": ["backfill"],
     "proofs": ["cutover"],
     "sweep": ["sweep, both ways, 20 k rows", "first sweep ever", "gaps --since auto", "memory of a sweep"],
+    "audit": ["audit, 20 k events/s", "memory, audit", "index entries read"],
 }
 
 

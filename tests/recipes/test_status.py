@@ -7,10 +7,15 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import psycopg
+import pytest
+from alembic import command
+from alembic.config import Config
+from sqlalchemy.schema import CreateSchema
 
-from databases.ledger import Ledger
+from databases.ledger import MIGRATIONS, Ledger, head
 from reconciler import status
 from reconciler.report import state
+from schemas.errors import LedgerError
 from tests.recipes.world import World
 
 WITHOUT_LOG: dict[str, Any] = {"without_log": True}
@@ -85,3 +90,54 @@ def test_a_table_replaced_since_the_sweep_leaves_no_safe_window(items: World) ->
     plain, text = told(items)
     assert plain["safe_since"] is None
     assert "registry table was" in text
+
+
+def test_a_ledger_of_an_older_version_is_told_with_both_and_what_it_holds_once_it_is_upgraded(items: World) -> None:
+    for version in ("0001", "0002", "0003", "0004", "0005"):
+        items.extra = {"ledger": {"schema": f"of_{version}"}}
+        settings = items.settings()
+        with closing(Ledger.of(settings)) as ledger:
+            with ledger.begin("make an old ledger") as db:
+                db.execute(CreateSchema(ledger.schema))
+                config = Config()
+                config.set_main_option("script_location", str(MIGRATIONS))
+                config.attributes.update(connection=db, schema=ledger.schema)
+                command.upgrade(config, version)
+            with psycopg.connect(items.target) as old:
+                old.execute(f"SET search_path = {ledger.schema}")
+                old.execute("INSERT INTO incarnation (cluster_id) VALUES ('c')")
+                old.execute(
+                    "INSERT INTO hole (incarnation, topic, partition, from_offset, to_offset, kind)"
+                    " VALUES (1, 't', 0, 3, 7, 'retention')"
+                )
+                old.execute(
+                    "INSERT INTO run (id, kind, settings, state, started_at) VALUES ('01OLD', 'gaps', 's', 'finished', now())"
+                )
+            with pytest.raises(LedgerError, match=f"of version {version}, this fencepost of {head()}") as told_:
+                status.run(settings, ledger, ends=None)
+            assert told_.value.hint == "run `fencepost ledger upgrade`"
+            ledger.upgrade()
+            found = status.run(settings, ledger, ends=None)
+            assert [hole.described for hole in found.holes] != []
+            assert "never swept" in state.text(found)
+
+
+def test_what_the_log_alone_says_while_the_audit_cannot_look_is_an_estimate_and_said_to_be_one(items: World) -> None:
+    items.extra = {"fence": {"settle": "0s"}, "audit": {"every": "5m"}}
+    items.gaps(**WITHOUT_LOG)
+    assert told(items)[0]["log"]["estimated_missing"] is None
+    with psycopg.connect(items.target) as db:  # thirteen looks, a hundred creations between two, the last one ten minutes ago
+        db.execute(
+            "INSERT INTO fencepost.audit_look (data_type, look, trials, failed, creations, at) SELECT 'item', n, 0, 0, 100 * n,"
+            " clock_timestamp() - interval '10 min' - (13 - n) * interval '5 min' FROM generate_series(1, 13) AS n"
+        )
+        db.execute("INSERT INTO fencepost.total VALUES ('fencepost_events_total', 'item', 'create', 1350)")
+    plain, text = told(items)
+    assert plain["log"]["estimated_missing"] == pytest.approx(150, abs=5)
+    assert "By the log alone about 15" in text
+    assert "An estimate, no verdict" in text
+    with psycopg.connect(items.target) as db:
+        db.execute("UPDATE fencepost.total SET value = 1501 WHERE kind = 'create'")
+    plain, text = told(items)
+    assert plain["log"]["estimated_missing"] == 0
+    assert "estimate, no verdict" not in text

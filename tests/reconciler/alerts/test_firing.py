@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from reconciler.alerts.rules import as_yaml, groups
+from reconciler.auditing.rate import lower_bound
 from tests.reconciler.alerts.conftest import Fires
 from tests.reconciler.alerts.support import ODD_NAMES, healthy, rate, settings
 
@@ -52,12 +53,29 @@ def test_the_slowest_burn_above_the_budget_is_told(fires: Fires) -> None:
 
 def test_a_rate_at_the_budget_is_no_alarm(fires: Fires) -> None:
     series = healthy()
-    for window in ("5m", "30m", "1h", "2h", "6h", "24h", "72h"):
+    for window in WINDOWS:
         series |= rate(window, "0.0001x2000")
     fires(settings(), series, {5: [], 100: []})
 
 
-@pytest.mark.parametrize("window", ["5m", "30m", "1h", "2h", "6h", "24h", "72h"])
+WINDOWS = ("5m", "30m", "1h", "2h", "6h", "24h", "72h")
+
+
+def test_tiny_counts_tell_nobody(fires: Fires) -> None:
+    """What an audit exports where one of three creations was dropped, or two of two hundred thousand, in every window."""
+    for counts in ((1, 3), (2, 200_000)):
+        series = healthy()
+        for window in WINDOWS:
+            series |= rate(window, f"{lower_bound(*counts):.9f}x2000")
+        fires(settings(), series, {5: [], 100: []})
+
+
+def test_a_burn_goes_on_over_a_restart_and_ends_where_its_series_are_missing(fires: Fires) -> None:
+    series = healthy() | rate("1h", "0.01x60 _x3 0.01x40 _x30 0.01x2000") | rate("5m", "0.01x60 _x3 0.01x2000")
+    fires(settings(), series, {60: [FAST], 62: [FAST], 64: [FAST], 104: [FAST], 112: [], 140: [FAST]})
+
+
+@pytest.mark.parametrize("window", WINDOWS)
 def test_one_window_alone_tells_nobody(window: str, fires: Fires) -> None:
     fires(settings(), healthy() | rate(window, "0.5x2000"), {5: [], 60: []})
 
