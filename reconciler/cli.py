@@ -168,7 +168,9 @@ def run_sweep(desk: Desk, ledger: Ledger, asked: dict[str, Any], log: EventLog) 
 
 def run_audit(desk: Desk, ledger: Ledger, log: EventLog, track: Callable[..., object], stop: Event) -> Answer:
     from reconciler import audit, sweep
+    from reconciler.auditing import frugal
 
+    frugal.give_back()
     log.topics(tuple(desk.settings.data_types))
     types = key_types(desk, ledger)
 
