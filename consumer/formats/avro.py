@@ -23,6 +23,7 @@ from consumer.formats.json_projection import Projection
 from consumer.formats.paths import Path, find
 from consumer.formats.plan import Plan
 from consumer.formats.records import Find
+from consumer.formats.remembered import Remembered
 from schemas.errors import BadRecord
 from schemas.events import Decoded, Int64s, RawBatch
 
@@ -30,6 +31,8 @@ from schemas.events import Decoded, Int64s, RawBatch
 FRAME = 5
 _FRAME_MASK = np.uint64((1 << 40) - 1)
 _GUID_MAGIC = 1
+#: Schemas kept ready, and the characters of their texts: a schema of so many types is some thirty times its text.
+KEPT_SCHEMAS, KEPT_TEXT = 500, 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ class AvroDecoder:
         #: clocks that stand in for others
         self._lazy = frozenset(c.path for plan in plans for c in plan.clocks[1:]) - {p.op for p in plans if p.op}
         self._lazy -= {path for plan in plans for path in (*plan.created, *(match.path for match in plan.matches))}
-        self._bound: dict[int, Bound | str] = {}
+        self._bound = Remembered[Bound | str](count=KEPT_SCHEMAS, weight=KEPT_TEXT)
         self._columnar = all(
             len(plan.says) < MAX_LITERALS and all(len(m.literals) < MAX_LITERALS for m in plan.matches) for plan in plans
         )
@@ -100,14 +103,19 @@ class AvroDecoder:
 
     def _bind(self, number: int) -> Bound | str:
         """The schema of this id; text: why it cannot be used. UnavailableError passes through."""
-        if number not in self._bound:
+        found = self._bound.get(number)
+        if found is None:
+            weight = 1
             try:
-                self._bound[number] = self._compiled(self._schemas.schema(number))
+                texts = self._schemas.schema(number)
+                weight += sum(map(len, texts))
+                found = self._compiled(texts)
             except UnknownSchema as error:
                 return str(error)
             except BadRecord as error:
-                self._bound[number] = f"schema id {number} cannot be used: {error}"
-        return self._bound[number]
+                found, weight = f"schema id {number} cannot be used: {error}", 1
+            self._bound.put(number, found, weight)
+        return found
 
     def _compiled(self, texts: Sequence[str]) -> Bound:
         node = parse(texts)

@@ -2,7 +2,7 @@
 
 An id that the source does not know is the record's fault (BadRecord); a source that is away, slow, redirects, or answers
 nonsense is nobody's (UnavailableError): the record must then be read again later, not set aside. What an id means never
-changes, so it is asked once.
+changes, so it is asked once, as long as it is remembered (`remembered`).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from consumer.formats.contract import SchemaSource, UnknownSchema
+from consumer.formats.remembered import Remembered
 from schemas.errors import BadRecord, SettingsError, UnavailableError
 from schemas.settings import EventLogSettings, SchemaRegistrySettings
 
@@ -29,6 +30,8 @@ MAX_ANSWER = 4 << 20
 MAX_REFERENCES = 50
 #: An unknown id may be registered yet; until then a flood of such records must not become a flood of requests.
 UNKNOWN_S = 30.0
+#: What is remembered: schemas, and the characters of their texts together; ids that were unknown.
+KEPT_SCHEMAS, KEPT_TEXT, KEPT_UNKNOWN = 1000, 8 << 20, 10_000
 _MISSING_CODES = {40401, 40402, 40403}
 
 
@@ -48,10 +51,11 @@ class FolderSource:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._known: dict[int, tuple[str, ...]] = {}
+        self._known = Remembered[tuple[str, ...]](count=KEPT_SCHEMAS, weight=KEPT_TEXT)
 
     def schema(self, number: int) -> tuple[str, ...]:
-        if number not in self._known:
+        found = self._known.get(number)
+        if found is None:
             try:
                 with (self.folder / f"{number}.avsc").open("rb") as file:
                     data = file.read(MAX_ANSWER + 1)
@@ -59,8 +63,9 @@ class FolderSource:
                 raise UnknownSchema(f"schema id {number} is unknown to the folder of schemas") from None
             except OSError as error:
                 raise UnavailableError(f"cannot read schema {number} from {self.folder}: {error.strerror}") from error
-            self._known[number] = (_checked(data, number),)
-        return self._known[number]
+            found = (_checked(data, number),)
+            self._known.put(number, found, len(data))
+        return found
 
     def close(self) -> None:
         self._known.clear()
@@ -85,25 +90,26 @@ class RegistrySource:
         parts = urlsplit(settings.url)
         self._host, self._port, self._path = parts.hostname or "", parts.port, parts.path.rstrip("/")
         self._tls = parts.scheme == "https"
-        self._known: dict[int, tuple[str, ...]] = {}
-        self._unknown: dict[int, tuple[float, str]] = {}
+        self._known = Remembered[tuple[str, ...]](count=KEPT_SCHEMAS, weight=KEPT_TEXT)
+        self._unknown = Remembered[tuple[float, str]](count=KEPT_UNKNOWN, weight=KEPT_UNKNOWN)
 
     @property
     def place(self) -> str:
         return f"the schema registry at {self._host}{f':{self._port}' if self._port else ''}"
 
     def schema(self, number: int) -> tuple[str, ...]:
-        if number in self._known:
-            return self._known[number]
-        until, reason = self._unknown.get(number, (0.0, ""))
+        known = self._known.get(number)
+        if known is not None:
+            return known
+        until, reason = self._unknown.get(number) or (0.0, "")
         if reason and self._clock() < until:
             raise UnknownSchema(reason)
         try:
             found = tuple(self._resolved(f"/schemas/ids/{number}", f"schema id {number}", [MAX_REFERENCES]))
         except UnknownSchema as error:
-            self._unknown[number] = self._clock() + UNKNOWN_S, str(error)
+            self._unknown.put(number, (self._clock() + UNKNOWN_S, str(error)))
             raise
-        self._known[number] = found
+        self._known.put(number, found, sum(map(len, found)))
         return found
 
     def close(self) -> None:

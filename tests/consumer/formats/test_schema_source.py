@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from consumer.formats import decoder_for
+from consumer.formats import decoder_for, schema_source
+from consumer.formats.contract import UnknownSchema
 from consumer.formats.schema_source import MAX_ANSWER, FolderSource, RegistrySource, open_source
 from schemas.errors import BadRecord, SettingsError, UnavailableError
 from schemas.settings import EventLogSettings, SchemaRegistrySettings
@@ -257,3 +258,23 @@ def test_a_registry_that_is_away_stops_the_batch_and_an_unknown_id_spoils_its_re
     assert ([key for _, key in keys(decoded)], list(reasons(decoded))) == ([0, 2], [102])
     with registry(told(b"", 500)) as (url, _), pytest.raises(UnavailableError):
         decoder_for("t", [route(declared)], LOG, source(url)).decode(batch(values))
+
+
+def test_what_a_registry_told_of_ever_new_ids_is_kept_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schema_source, "KEPT_SCHEMAS", 5)
+    monkeypatch.setattr(schema_source, "KEPT_UNKNOWN", 5)
+
+    def answer(path: str, _headers: Any) -> Answer:
+        if int(path.rpartition("/")[2]) % 2:
+            return 404, b'{"error_code": 40403}', {}
+        return 200, json.dumps({"schema": path}).encode(), {}
+
+    with registry(answer) as (url, asked):
+        made = source(url)
+        for number in [*range(40), 38, 39]:
+            if number % 2:
+                with pytest.raises(UnknownSchema):
+                    made.schema(number)
+            else:
+                assert made.schema(number)[0].endswith(f"/{number}")
+        assert (len(made._known), len(made._unknown), len(asked)) == (5, 5, 40)
