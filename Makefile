@@ -10,7 +10,7 @@ KIT    ?= ../shared/acceptance
 WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo demo-audit test fast lint format types faults soak bench acceptance parts lock clean
+.PHONY: help venv demo demo-audit test fast lint format types faults fuzz soak bench acceptance parts lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -39,6 +39,11 @@ fast: venv  ## the tests that need no server
 faults: venv  ## every fault of the suite by several seeds; writes tests/faults/results.json and docs/blind-spots.md
 	$(BIN)/python -m tests.faults --seeds 1 2 3 --write
 	$(BIN)/python docs/make_blind_spots.py
+
+FUZZ_EXAMPLES ?= 20000
+fuzz: venv  ## any bytes to every decoder, against fastavro and Python's own JSON; by FUZZ_EXAMPLES, about half an hour
+	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest -n $(WORKERS) --hypothesis-profile=deep --hypothesis-show-statistics \
+		tests/consumer/formats/test_fuzz.py tests/consumer/formats/test_avro_oracle.py tests/consumer/formats/test_json_forms.py
 
 SOAK_MINUTES ?= 30
 SOAK_SEED    ?= 1

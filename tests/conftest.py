@@ -68,10 +68,13 @@ def needed() -> Iterator[None]:
         pytest.skip(f"{MISSING}{error}")
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     # A shared machine is slow by fits: a time limit per example would only make checks flaky.
     hypothesis.settings.register_profile("fencepost", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
-    hypothesis.settings.load_profile("fencepost")
+    # `make fuzz`: other examples every time. Tests that set a number of their own ask `examples` of `formats/making.py`.
+    deep = int(os.environ.get("FUZZ_EXAMPLES", "20000"))
+    hypothesis.settings.register_profile("deep", hypothesis.settings.get_profile("fencepost"), max_examples=deep, database=None)
+    hypothesis.settings.load_profile(config.getoption("--hypothesis-profile", default=None) or "fencepost")
     # By default SIGTERM ends Python on the spot, fixtures are not torn down, and servers stay behind.
     signal.signal(signal.SIGTERM, lambda *_: pytest.exit("SIGTERM", returncode=143))
     # A shell's background job ignores SIGINT, and so would the commands that tests interrupt.

@@ -9,6 +9,7 @@ from typing import Any
 
 import fastavro
 import numpy as np
+from hypothesis import settings
 
 from consumer.formats import Decoder, Route, decoder_for
 from consumer.formats.contract import UnknownSchema
@@ -20,6 +21,11 @@ from schemas.settings import EventLogSettings
 TOPIC = "p.public.jobs"
 EVENT = {"key": "id", "op": "event", "create": ["created"], "delete": ["deleted"], "time": "at"}
 LOG = EventLogSettings.model_validate({"kafka": {"bootstrap.servers": "b:9092", "group.id": "g"}})
+
+
+def examples(usual: int) -> int:
+    """How many examples a test of usually so many takes: more by the profile of `make fuzz`."""
+    return max(1, usual * settings().max_examples // 100)
 
 
 class Schemas:

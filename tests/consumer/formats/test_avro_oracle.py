@@ -19,10 +19,10 @@ from consumer.formats.avro_columns import Program
 from consumer.formats.avro_records import Shape
 from consumer.formats.avro_schema import parse
 from schemas.events import Decoded
-from tests.consumer.formats.making import Schemas, as_avro, batch, data_type, decoder, reasons, route, told
+from tests.consumer.formats.making import Schemas, as_avro, batch, data_type, decoder, examples, reasons, route, told
 
 SETTINGS = settings(
-    max_examples=40,
+    max_examples=examples(40),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     phases=[Phase.explicit, Phase.generate, Phase.shrink],  # no explaining: it traces every line

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from consumer.formats import json_layout
 from consumer.formats.json import JsonDecoder
 from consumer.formats.json_template import Unfit, form, learn
-from tests.consumer.formats.making import EVENT, batch, change, data_type, decoder, keys, reasons, route, told
+from tests.consumer.formats.making import EVENT, batch, change, data_type, decoder, examples, keys, reasons, route, told
 
 SETTINGS = settings(
-    max_examples=60,
+    max_examples=examples(60),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
     phases=[Phase.explicit, Phase.generate, Phase.shrink],
