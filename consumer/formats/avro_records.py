@@ -13,15 +13,13 @@ from typing import Any
 from uuid import UUID
 
 from consumer.formats.avro_schema import Node, zero_width
-from consumer.formats.contract import MAX_DEPTH
+from consumer.formats.contract import MAX_DEPTH, MAX_VALUES
 from consumer.formats.paths import Path
 from consumer.formats.times import Stamp, Unfit
 from schemas.errors import BadRecord
 
 #: Items of an array that take no bytes cannot be bounded by the bytes that remain.
 MAX_EMPTY_ITEMS = 1000
-#: Items, fields and map entries of one record read one by one: a fraction of a second of work.
-MAX_VALUES = 200_000
 _FLOATS = {"float": struct.Struct("<f"), "double": struct.Struct("<d")}
 
 

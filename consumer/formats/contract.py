@@ -18,6 +18,9 @@ from schemas.keys import KeyType
 MAX_RECORD_BYTES = 16 << 20
 #: Arrays, maps, records and objects inside one another.
 MAX_DEPTH = 64
+#: Values of one record read one by one, items of lists and entries of maps among them: a fraction of a second of work, and
+#: some 20 MiB. Sixteen MiB of empty JSON lists would be half a gibibyte.
+MAX_VALUES = 200_000
 #: Records looked at in one step: their columns then stay in the processor's second-level cache.
 CHUNK_RECORDS = 4096
 #: A chunk ends earlier when its records are large, so that joining them stays cheap.

@@ -16,12 +16,11 @@ import numpy as np
 
 from consumer.formats import debezium
 from consumer.formats.columns import MAX_LITERALS, Mask, Rows
-from consumer.formats.contract import MAX_RECORD_BYTES
 from consumer.formats.gathering import Chunk, Gathering, chunks
 from consumer.formats.json_forms import FEW, Forms
 from consumer.formats.json_projection import Projected, Projection, joined_doubts
 from consumer.formats.listed import UNSET
-from consumer.formats.paths import Path, find, parse_json
+from consumer.formats.paths import LARGE, Path, find, parse_json
 from consumer.formats.plan import Plan
 from consumer.formats.records import Find
 from schemas.errors import BadRecord
@@ -58,8 +57,13 @@ class JsonDecoder:
 
     def _chunk(self, gathering: Gathering, chunk: Chunk) -> Rows:
         """Judge what fits columns; gives the rows to be read one by one."""
-        if not self.fits or chunk.lengths.max() > MAX_RECORD_BYTES:
+        if not self.fits:
             return chunk.rows
+        large = chunk.lengths > LARGE
+        if large.any():  # only the careful reader bounds what they may unfold to
+            sound = np.flatnonzero(~large)
+            rest = self._parsed(gathering, _picked(chunk, sound)) if len(sound) else sound
+            return np.sort(np.concatenate([chunk.rows[large], rest]))
         doubtful: list[Rows] = []
         left = self._forms.fit(chunk, lambda leaves, which: doubtful.append(gathering.columns(leaves, chunk.rows[which], None)))
         if 0 < len(left) * FEW <= len(chunk.values):  # most often damaged, so that the careful reader has the last word anyway

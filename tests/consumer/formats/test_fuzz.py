@@ -71,7 +71,7 @@ def plain_events(record: Any, kind: type) -> Events:
     if type(record.get("id")) is not kind:
         raise Refused
     try:
-        at = instant(record["at"], None)
+        at = NO_TIME if record["at"] is None else instant(record["at"], None)
     except (BadRecord, KeyError):
         raise Refused from None
     return [(op, record["id"].encode() if kind is str else record["id"], at)]
