@@ -43,7 +43,9 @@ def main() -> int:
                 told = motion.totals()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    print(f"all is counted: {told}")
+    print(
+        f"all is counted: {told}; {len(motion.application.made)} rows were made, {len(motion.application.lost)} not announced"
+    )
     return 0
 
 
