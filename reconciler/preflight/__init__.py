@@ -18,6 +18,7 @@ from reconciler.preflight import (
     rights,
     servers,
     tables,
+    transport,
     windows,
 )
 from reconciler.preflight.finding import AREAS, Finding, Level, as_json, as_text, exit_code, failed
@@ -46,6 +47,7 @@ def run_check(
     with opened(settings, names) as ground:
         found = list(ground.found)
         found += _told("reach", lambda: servers.look(ground))
+        found += _told("transport", lambda: transport.look(settings))
         found += _told("identity", lambda: identities.look(ground))
         found += _told("clocks", lambda: clocks.look(ground))
         found += _told("ledger", lambda: ledger.look(ground))

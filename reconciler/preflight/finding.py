@@ -30,8 +30,8 @@ class Finding:
 
 #: Where a finding belongs, in the order they are looked at.
 AREAS = (
-    *("reach", "identity", "clocks", "ledger", "tables", "grants", "keys", "insert", "window", "pipeline", "log"),
-    "rehearsal",
+    *("reach", "transport", "identity", "clocks", "ledger", "tables", "grants", "keys", "insert", "window", "pipeline"),
+    *("log", "rehearsal"),
 )
 
 
