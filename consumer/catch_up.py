@@ -48,7 +48,7 @@ def catch_up(
 
     `deadline_s` bounds each wait in which nothing moves (an open transaction, another tracker, a silent broker), not the
     reading. Raises UnavailableError where broker or schema registry are away, SettingsError for a topic that does not
-    exist, FloodError above `quarantine.limit`. `patient`: a tracker of ours is at work, so it is followed from the start.
+    exist, FloodError as `consumer.aside` has it. `patient`: a tracker of ours is at work, so it is followed from the start.
     """
     with opened(settings, ledger, key_types, names, streams=streams, decoders=decoders) as session:
         session.on_flush = on_flush

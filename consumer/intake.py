@@ -16,9 +16,11 @@ import numpy as np
 from consumer.formats.contract import Decoder
 from consumer.segments import Segment, fold_batches
 from consumer.streams.contract import Place, Reading
-from schemas.errors import FloodError
 from schemas.events import EventBatch, RawBatch, Unreadable
 from schemas.keys import KeyType
+
+#: Unreadable records of one flush; each may keep a kilobyte.
+MANY_UNREADABLE = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +85,6 @@ class Intake:
 
     decoders: Mapping[str, Decoder]
     key_types: Mapping[str, KeyType]
-    limit: int  #: quarantined records at most
     records: int = 0
     stored_before_s: float | None = None
     _at: dict[Place, _At] = field(default_factory=dict)
@@ -131,13 +132,16 @@ class Intake:
                 self._batches.setdefault(batch.data_type, []).append(batch)
         if decoded.unreadable:
             self._unreadable.extend(decoded.unreadable)
-            if len(self._unreadable) > self.limit:
-                raise flooded(raw.topic, self.limit)
         self._ignored += decoded.ignored
         self._sizes[raw.topic] += sum(map(len, filter(None, raw.values)))
         self.records += len(raw)
         at.reached = int(raw.offsets[-1]) + 1
         at.anchor = (int(raw.offsets[-1]), raw.values[-1])
+
+    @property
+    def full(self) -> bool:
+        """Whether so many records cannot be read that they had better be stored, or refused, now."""
+        return len(self._unreadable) >= MANY_UNREADABLE
 
     @property
     def dirty(self) -> bool:
@@ -166,13 +170,6 @@ class Intake:
             at = self._at[place]
             at.stored, at.anchor = offset, None
         self._clear()
-
-
-def flooded(topic: str, limit: int) -> FloodError:
-    return FloodError(
-        f"more than {limit} records cannot be read, the last of them in topic {topic!r}; the ledger is as it was",
-        hint="is 'format' right for this topic? See `fencepost quarantine list`; 'quarantine.limit' is the number allowed",
-    )
 
 
 def anchor_hash(value: bytes | None) -> str:

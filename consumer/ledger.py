@@ -14,15 +14,15 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from consumer import totals
-from consumer.intake import Flush, Hole, Move, flooded
+from consumer.aside import set_aside
+from consumer.intake import Flush, Hole, Move
 from consumer.segments import Segment
 from databases.ledger import Ledger
 from schemas import ledger as tables
 from schemas.announced import Announced
 from schemas.errors import PositionMoved
-from schemas.events import Unreadable
 from schemas.keys import ByteKeys, IntKeys, KeySet, KeyType
-from schemas.ledger import BYTE_CHUNK, CHUNK, Settled
+from schemas.ledger import BYTE_CHUNK, CHUNK
 
 position, segment, segment_keys = tables.position, tables.segment, tables.segment_keys
 
@@ -31,7 +31,7 @@ def store(ledger: Ledger, incarnation: int, flush: Flush, key_types: Mapping[str
     """One flush, one transaction. Raises PositionMoved or FloodError with the ledger as it was."""
     with ledger.begin("store what was read") as db:
         move_positions(db, incarnation, flush.moves)
-        _set_aside(db, incarnation, flush.unreadable, limit)
+        set_aside(db, incarnation, flush, limit)
         # Locks are taken in one order everywhere, positions first, then data types by name: no two trackers deadlock.
         for part in sorted(flush.segments, key=lambda s: s.data_type):
             append(db, incarnation, part, key_types[part.data_type], ledger.schema)
@@ -104,31 +104,6 @@ def record_holes(db: sa.Connection, incarnation: int, holes: tuple[Hole, ...] | 
                 to_us=now_us,
             )
         )
-
-
-def _set_aside(db: sa.Connection, incarnation: int, records: tuple[Unreadable, ...], limit: int) -> None:
-    if not records:
-        return
-    open_ones = sa.select(sa.func.count()).where(tables.quarantine.c.state == Settled.OPEN)
-    if db.execute(open_ones).scalar_one() + len(records) > limit:
-        raise flooded(records[-1].topic, limit)
-    # One statement with a column each: with a statement a record, a bad one would cost as much as forty good ones.
-    columns: dict[str, list[Any]] = {
-        "topic": [r.topic for r in records],
-        "partition": [r.partition for r in records],
-        "offset": [r.offset for r in records],
-        "reason": [r.reason.replace("\0", "\ufffd") for r in records],
-        "value": [r.value for r in records],
-        "size": [r.size for r in records],
-    }
-    into = tables.quarantine.c
-    typed = [sa.literal(values, sa.ARRAY(into[name].type)) for name, values in columns.items()]
-    told = sa.func.unnest(*typed).table_valued(*columns).render_derived()
-    db.execute(
-        sa.insert(tables.quarantine).from_select(
-            ["incarnation", *columns], sa.select(sa.literal(incarnation), *(told.c[name] for name in columns))
-        )
-    )
 
 
 # -- segments ---------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """The records that could not be read: list them, show one, and settle them: read them again, or accept their loss.
 
-Records are set aside by `consumer.ledger.store`, within `quarantine.limit`. Nothing here touches positions.
+Records are set aside by `consumer.aside`. Nothing here touches positions.
 """
 
 from __future__ import annotations

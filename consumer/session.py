@@ -76,7 +76,7 @@ class Session:
     @property
     def due(self) -> bool:
         tracker = self.settings.tracker
-        if self.intake.records >= tracker.flush_records:
+        if self.intake.records >= tracker.flush_records or self.intake.full:
             return True
         return time.monotonic() - self._flushed_at >= tracker.flush_every.total_seconds() and self.intake.dirty
 
@@ -130,7 +130,7 @@ def opened(
                 key_types=key_types,
                 stream=stream,
                 topics=topics,
-                intake=Intake(decoders=decode, key_types=key_types, limit=settings.quarantine.limit),
+                intake=Intake(decoders=decode, key_types=key_types),
             )
         finally:
             stream.close()

@@ -53,7 +53,7 @@ class PositionMoved(LedgerError):
 
 
 class FloodError(FencepostError):
-    """More undecodable records than `quarantine.limit` allows; the tracker stops instead of filling the ledger."""
+    """A flood of undecodable records (`quarantine.limit`); the tracker stops instead of filling the ledger."""
 
 
 class BadRecord(FencepostError):

@@ -7,6 +7,7 @@ from collections.abc import Collection
 
 import pytest
 
+from consumer import aside, quarantine
 from consumer.catch_up import catch_up
 from consumer.streams.contract import Place, Span
 from consumer.streams.memory import MemoryLog, MemoryStream
@@ -68,6 +69,7 @@ def test_types_that_share_a_topic_are_read_together_whichever_is_asked_for(
 
 
 def test_a_poison_record_is_set_aside_and_its_neighbours_go_on(about: Settings, ledger: Ledger, log: MemoryLog) -> None:
+    """Failure mode 54."""
     for value in (event(1), b"{", event(1.5), event(2), event(None), b""):
         log.append("jobs", value)
     state = caught_up(about, ledger, log)
@@ -101,6 +103,55 @@ def test_a_flood_over_several_runs_is_a_flood_too(database: str, ledger: Ledger,
     with pytest.raises(FloodError):
         caught_up(about, ledger, log)
     assert len(rows(ledger, tables.quarantine)) == 3
+
+
+def test_a_trickle_of_bad_records_stops_nothing_and_a_burst_of_them_does(database: str, ledger: Ledger, log: MemoryLog) -> None:
+    about = settings(database, quarantine={"limit": 3})
+
+    def trickle(begin: int) -> None:
+        for n in range(begin, begin + 200):
+            log.append("jobs", b"{" if n % 50 == 7 else event(n), 0)
+        caught_up(about, ledger, log)
+
+    trickle(0)
+    trickle(200)
+    assert len(rows(ledger, tables.quarantine)) == 8
+    for _ in range(6):
+        log.append("jobs", b"{", 0)
+    caught_up(about, ledger, log)  # 14 of 406: few, though in a row
+    before = positions(ledger)
+    for _ in range(40):
+        log.append("jobs", b"{", 0)
+    with pytest.raises(FloodError, match=r"more than 3 records .* of the newest 446 there 54; the ledger is as"):
+        caught_up(about, ledger, log)
+    assert positions(ledger) == before
+    assert len(rows(ledger, tables.quarantine)) == 14
+
+
+def test_a_trickle_fills_no_ledger(database: str, ledger: Ledger, log: MemoryLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aside, "MOST", 2)
+    about = settings(database, quarantine={"limit": 3})
+    for n in range(600):
+        log.append("jobs", b"{" if n % 100 == 7 else event(n), 0)
+    caught_up(about, ledger, log)
+    log.append("jobs", b"{", 0)
+    with pytest.raises(FloodError, match="more than 6 records"):
+        caught_up(about, ledger, log)
+    (first, *_) = rows(ledger, tables.quarantine)
+    quarantine.accept(ledger, [first.id], reason="a test", by="tester")
+    caught_up(about, ledger, log)
+
+
+def test_what_was_bad_long_ago_does_not_count_as_a_flood(
+    database: str, ledger: Ledger, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aside, "RECENT", 100)
+    for n in range(300):
+        log.append("jobs", b"{" if n < 40 else event(n), 0)
+    caught_up(settings(database, quarantine={"limit": 40}), ledger, log)
+    log.append("jobs", b"{", 0)
+    caught_up(settings(database, quarantine={"limit": 3}), ledger, log)
+    assert len(rows(ledger, tables.quarantine)) == 41
 
 
 # -- a log that changes under us --------------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ def raw(*offsets: int, partition: int = 0) -> RawBatch:
 
 
 def intake(at: int = 10) -> Intake:
-    made = Intake(decoders={"t": Plain()}, key_types={"job": IntKey()}, limit=10)
+    made = Intake(decoders={"t": Plain()}, key_types={"job": IntKey()})
     made.begin({PLACE: at}, {"t": "id"}, {PLACE: 7})
     return made
 

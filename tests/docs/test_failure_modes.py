@@ -13,8 +13,8 @@ from tests.faults.contract import kinds
 ROOT = Path(__file__).parents[2]
 TESTS = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py") if path != Path(__file__))
 PAGE = (ROOT / "docs" / "blind-spots.md").read_text()
-#: Of the security map: those of the tier "harm".
-OTHERS = ["82", "S8", "S10", "S12", "S15", "S20", "S21", "S22", "S23"]
+#: Beyond tier 3: what harms, and what strangers may send.
+OTHERS = ["82", "84", "88", *(f"S{n}" for n in (1, 2, 3, 5, 6, 7, 8, 10, 12, 15, 20, 21, 22, 23, 27))]
 
 
 def named(text: str) -> set[str]:

@@ -115,7 +115,7 @@ def main(form: str) -> None:
             return as_avro({"bomb": "x", "id": n}, schema("string"))
         return as_json({"id": n, "event": "created", "at": 1_700_000_000_000})
 
-    intake = Intake(decoders={TOPIC: made}, key_types={"job": key_type("int")}, limit=10**9)
+    intake = Intake(decoders={TOPIC: made}, key_types={"job": key_type("int")})
     intake.begin({PLACE: 0}, {TOPIC: None}, {PLACE: None})
     feed(intake, [neighbour(n) for n in range(100)], 0)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10

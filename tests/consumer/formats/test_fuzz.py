@@ -342,7 +342,7 @@ def test_any_bytes_alone(name: str, value: bytes) -> None:
 @FUZZ
 @given(seed=st.integers(0, 2**64))
 def test_spoilt_records_among_sound_ones(name: str, seed: int) -> None:
-    """In one chunk, by a decoder that has learnt before or not; each says what it says alone."""
+    """Failure modes 24, 25 and 88: in one chunk, by a decoder that has learnt or not; each says what it says alone."""
     world, chance = WORLDS[name], random.Random(seed)
     made = world.open()
     with pytest.MonkeyPatch.context() as patch:

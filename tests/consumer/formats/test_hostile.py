@@ -51,6 +51,7 @@ def bounded() -> Any:
 @pytest.mark.parametrize("count", [20_000_000, 1 << 60, -(1 << 60), -(1 << 63), (1 << 63) - 1])
 @pytest.mark.parametrize("kind", ["array", "map"])
 def test_an_array_that_claims_more_items_than_bytes(item: Any, count: int, kind: str) -> None:
+    """Failure mode S1."""
     schema = with_field({"type": kind, "items" if kind == "array" else "values": item})
     good = FRAME + b"\0" + varint(5)
     size = varint(1) if count < 0 else b""
@@ -71,6 +72,7 @@ def test_a_long_but_honest_array_is_read() -> None:
 
 @pytest.mark.parametrize("depth", [50, 100_000])
 def test_deep_recursion(depth: int) -> None:
+    """Failure mode S2."""
     schema = with_field(["null", "R"])
     decoded = avro([FRAME + varint(1) * depth + b"\0" + varint(5) * (depth + 1)], schema)
     assert (len(keys(decoded)), len(decoded.unreadable)) == ((1, 0) if depth < 64 / 2 else (0, 1))
@@ -170,6 +172,7 @@ def laughs() -> dict[str, Any]:
     ],
 )
 def test_a_schema_that_cannot_be_used(schema: Any) -> None:
+    """Failure mode S5."""
     assert len(avro([FRAME + varint(5), FRAME + b"\0" * 50], schema).unreadable) == 2
 
 
@@ -199,6 +202,7 @@ def json_of(data: bytes) -> Decoded:
     ],
 )
 def test_json_made_to_hurt(data: bytes) -> None:
+    """Failure mode S3."""
     decoded = json_of(data)
     assert (keys(decoded), list(reasons(decoded))) == ([("CREATE", 5)], [100])
 

@@ -22,6 +22,7 @@ HARMLESS = {"avro": 3, "json": 1}
 
 @pytest.mark.parametrize("form", HARMLESS)
 def test_bombs_pass_in_bounded_memory_and_their_neighbours_are_read(form: str) -> None:
+    """Failure modes 88, S1, S2 and S3."""
     root = Path(__file__).resolve().parents[3]
     run = subprocess.run(
         [sys.executable, "-m", "tests.consumer.formats.bombs", form],

@@ -140,6 +140,7 @@ def test_a_registry_that_does_not_answer_as_one_is_away(status: int, body: bytes
 
 
 def test_redirects_are_refused() -> None:
+    """Failure mode S6."""
     with registry(told(b"", 302, Location="http://169.254.169.254/")) as (url, asked):
         with pytest.raises(UnavailableError, match="HTTP 302"):
             source(url).schema(1)
@@ -160,6 +161,7 @@ def test_credentials_are_sent_and_never_shown() -> None:
 
 
 def test_credentials_never_follow_a_redirect_to_another_host() -> None:
+    """Failure mode S7."""
     heard: list[str | None] = []
 
     def stranger(_path: str, headers: Any) -> Answer:
@@ -261,6 +263,7 @@ def test_a_registry_that_is_away_stops_the_batch_and_an_unknown_id_spoils_its_re
 
 
 def test_what_a_registry_told_of_ever_new_ids_is_kept_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Failure modes 84 and S5."""
     monkeypatch.setattr(schema_source, "KEPT_SCHEMAS", 5)
     monkeypatch.setattr(schema_source, "KEPT_UNKNOWN", 5)
 
