@@ -31,6 +31,7 @@ def test_a_forked_command_does_what_one_started_from_nothing_does(tmp_path: Path
         (["--version"], 0, "fencepost"),
         (["gap"], 2, "try: fencepost gaps"),
         (["ledger", "ddl", "--config", config, "--json"], 0, "elsewhere"),  # as the environment says
+        (["alerts", "rules", "--config", config], 0, "groups:"),
         (["runs", "--config", config], 1, "127.0.0.1:9"),
     ):
         environment = os.environ | {"FENCEPOST_LEDGER__SCHEMA": "elsewhere"}

@@ -130,7 +130,8 @@ class Postgres(Server):
 
     def create_database(self, name: str, *, locale: str | None = None, template: str | None = None) -> str:
         """Create a database and return its DSN."""
-        wanted = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
+        # By default each page of the template goes through the WAL: three times the work, for a server without fsync.
+        wanted = sql.SQL("CREATE DATABASE {} STRATEGY file_copy").format(sql.Identifier(name))
         if locale is not None:  # another locale than the template's is only taken from template0
             wanted += sql.SQL(" LOCALE {} TEMPLATE template0").format(sql.Literal(locale))
         elif template is not None:
