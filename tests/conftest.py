@@ -44,6 +44,7 @@ SERVERS = {
     "pgbouncer",
 }  # fmt: skip
 MISSING = "missing part: "
+STAND = "fencepost-stand-"
 PLENTY = 8 << 30  #: bytes of memory; the servers of a worker leave half a gigabyte on their disk
 NUMBERS = itertools.count(1)
 KEPT_LOGS = pytest.StashKey[list[Path]]()
@@ -142,22 +143,25 @@ def _there(look: Callable[[], object]) -> bool:
 @pytest.fixture(scope="session")
 def stand_folder(request: pytest.FixtureRequest) -> Iterator[Path]:
     """Logs and data of all servers. Outside pytest's own folders, which are closed to the user PostgreSQL runs as."""
-    folder = Path(tempfile.mkdtemp(prefix="fencepost-stand-", dir=_memory()))
+    folder = Path(tempfile.mkdtemp(prefix=f"{STAND}{os.getpid()}-", dir=_memory()))
     folder.chmod(0o711)
     yield folder
-    if request.session.testsfailed:  # the logs may tell why; the data only fill the disk
-        for data in folder.glob("**/data"):
-            shutil.rmtree(data, ignore_errors=True)
-        request.config.stash[KEPT_LOGS] = [folder]
+    if request.session.testsfailed:  # the logs may tell why; the data only take room
+        kept = Path(tempfile.mkdtemp(prefix="fencepost-logs-"))
+        shutil.copytree(folder, kept, symlinks=True, ignore=shutil.ignore_patterns("data"), dirs_exist_ok=True)
+        request.config.stash[KEPT_LOGS] = [kept]
         if (told := getattr(request.config, "workeroutput", None)) is not None:
-            told["kept_logs"] = str(folder)
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
+            told["kept_logs"] = str(kept)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _memory() -> Path | None:
     """A folder in memory where there is plenty, else None: on a disk a database takes thrice the processor time to make."""
     memory = Path("/dev/shm")
+    for left in memory.glob(f"{STAND}*"):  # by a run that was killed: nothing but a reboot would give the memory back
+        pid = left.name.removeprefix(STAND).split("-")[0]
+        if pid.isdigit() and not Path("/proc", pid).exists():
+            shutil.rmtree(left, ignore_errors=True)
     try:
         free = shutil.disk_usage(memory).free
         found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())

@@ -17,10 +17,15 @@ from tests.stack.kafka import Kafka
 
 
 @pytest.fixture
+def database(ledger_database: str) -> str:
+    """Here the fresh database holds an empty ledger."""
+    return ledger_database
+
+
+@pytest.fixture
 def ledger(database: str) -> Iterator[Ledger]:
     """An empty ledger in a database of its own."""
     made = Ledger(Dsn(database), "fencepost")
-    made.upgrade()
     yield made
     made.close()
 

@@ -13,10 +13,11 @@ from tests.stack.kafka import Kafka
 
 
 @pytest.fixture
-def world(databases: tuple[str, str], kafka: Kafka, topic_name: str, tmp_path: Path) -> Iterator[World]:
-    """One topic of two partitions; no tables yet."""
+def world(databases_with_ledger: tuple[str, str], kafka: Kafka, topic_name: str, tmp_path: Path) -> Iterator[World]:
+    """One topic of two partitions, and an empty ledger in the target; no tables yet."""
+    source, target = databases_with_ledger
     kafka.create_topic(topic_name, 2)
-    with closing(World(folder=tmp_path, source=databases[0], target=databases[1], kafka=kafka, topic=topic_name)) as made:
+    with closing(World(folder=tmp_path, source=source, target=target, kafka=kafka, topic=topic_name)) as made:
         yield made
 
 

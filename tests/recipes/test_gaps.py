@@ -215,6 +215,8 @@ def test_since_auto_without_a_sweep_cannot_tell(items: World) -> None:
 
 
 def test_a_window_that_lies_ahead_is_refused_and_leaves_no_ledger(items: World) -> None:
+    with psycopg.connect(items.target) as db:
+        db.execute("DROP SCHEMA fencepost CASCADE")
     with pytest.raises(SettingsError, match="ahead"):
         items.gaps(since="2199-01-01T00:00:00Z")
     with psycopg.connect(items.target) as db:

@@ -18,6 +18,12 @@ from tests.stack.postgres import Postgres
 from tests.stack.processes import wait_until
 
 
+@pytest.fixture
+def databases_with_ledger(databases: tuple[str, str]) -> tuple[str, str]:
+    """Without one: that none is made in the wrong place is part of the matter."""
+    return databases
+
+
 def on(dsn: str, *statements: str) -> None:
     with psycopg.connect(dsn, autocommit=True) as db:
         for statement in statements:

@@ -25,9 +25,8 @@ INT, TEXT = key_type("int"), key_type("text")
 
 
 @pytest.fixture
-def ledger(database: str) -> Iterator[Ledger]:
-    found = Ledger(Dsn(database), "fencepost")
-    found.upgrade()
+def ledger(ledger_database: str) -> Iterator[Ledger]:
+    found = Ledger(Dsn(ledger_database), "fencepost")
     with found.begin() as connection:
         for name, kinds in (("job_artifact", "int"), ("upload", "text")):
             connection.execute(sa.insert(tables.data_type).values(name=name, kinds=kinds))

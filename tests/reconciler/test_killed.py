@@ -42,9 +42,8 @@ with alive.kept(ledger, run), lease.acquire(ledger, run):
 
 
 @pytest.fixture
-def ledger(database: str) -> Iterator[Ledger]:
-    found = Ledger(Dsn(database), "fencepost")
-    found.upgrade()
+def ledger(ledger_database: str) -> Iterator[Ledger]:
+    found = Ledger(Dsn(ledger_database), "fencepost")
     yield found
     found.close()
 

@@ -19,9 +19,8 @@ SHORT = timedelta(milliseconds=300)
 
 
 @pytest.fixture
-def ledger(database: str) -> Iterator[Ledger]:
-    ledger = Ledger(Dsn(database), "fencepost")
-    ledger.upgrade()
+def ledger(ledger_database: str) -> Iterator[Ledger]:
+    ledger = Ledger(Dsn(ledger_database), "fencepost")
     yield ledger
     ledger.close()
 

@@ -135,16 +135,6 @@ REGISTRY = """CREATE TABLE item_registry (rid bigserial PRIMARY KEY, item_id big
               state smallint NOT NULL, created_at timestamptz NOT NULL, project_id int, note varchar(5))"""
 
 
-@pytest.fixture(scope="session")
-def with_a_ledger(postgres: Postgres) -> str:
-    """The name of a database to be copied: the ledger is made once."""
-    name = "backfill_ledger"
-    ledger = Ledger(Dsn(postgres.create_database(name)), "fencepost")
-    ledger.upgrade()
-    ledger.close()
-    return name
-
-
 @pytest.fixture
 def world(request: pytest.FixtureRequest, postgres: Postgres, with_a_ledger: str) -> Iterator[World]:
     """100 rows at the source, none in the registry; the ledger in the registry's database, or `beside` (see BOTH)."""
