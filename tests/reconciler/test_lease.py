@@ -125,9 +125,9 @@ def test_a_refusal_names_who_took_it(ledger: Ledger) -> None:
     assert refused.hint
 
 
-def test_a_takeover_waits_for_the_batch_being_written_and_a_renewal_does_not(ledger: Ledger, database: str) -> None:
+def test_a_takeover_waits_for_the_batch_being_written_and_a_renewal_does_not(ledger: Ledger, ledger_database: str) -> None:
     writer = held(acquire(ledger, "run-1", ttl=timedelta(0)))
-    with psycopg.connect(database) as batch:
+    with psycopg.connect(ledger_database) as batch:
         assert batch.execute(writer.locked()).rowcount == 1
         assert writer.renew()
         writer.ttl = timedelta(0)
@@ -144,11 +144,11 @@ def test_a_takeover_waits_for_the_batch_being_written_and_a_renewal_does_not(led
 
 
 def test_an_acquisition_does_not_wait_for_ever_for_a_batch(
-    ledger: Ledger, database: str, monkeypatch: pytest.MonkeyPatch
+    ledger: Ledger, ledger_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease, "PATIENCE", timedelta(milliseconds=200))
     writer = held(acquire(ledger, "run-1"))
-    with psycopg.connect(database) as batch:
+    with psycopg.connect(ledger_database) as batch:
         batch.execute(writer.locked())
         sweep = Rank.BACKGROUND
         assert taken(acquire(ledger, "run-2", rank=sweep)).run == "run-1"
@@ -157,9 +157,9 @@ def test_an_acquisition_does_not_wait_for_ever_for_a_batch(
         assert taken(acquire(ledger, "run-3")).run == "run-1"
 
 
-def test_a_ledger_that_is_away_for_a_moment_does_not_lose_the_lease(ledger: Ledger, database: str) -> None:
+def test_a_ledger_that_is_away_for_a_moment_does_not_lose_the_lease(ledger: Ledger, ledger_database: str) -> None:
     with held(acquire(ledger, "run-1", ttl=SHORT)) as mine:
-        with psycopg.connect(database, autocommit=True) as db:
+        with psycopg.connect(ledger_database, autocommit=True) as db:
             db.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE datname = current_database() AND pid <> pg_backend_pid()"
