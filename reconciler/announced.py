@@ -5,7 +5,7 @@ Reads only; memory follows the range asked for. Folding is `schemas.announced`, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -38,8 +38,11 @@ class Heard:
 class AnnouncedReader:
     """One data type's announcements, as of the moment they were first asked for. Without a shelf the log says nothing."""
 
-    def __init__(self, shelf: Shelf | None, key_type: KeyType, *, ordered: bool, since_us: int | None = None) -> None:
-        self.shelf, self.key_type = shelf, key_type
+    def __init__(
+        self, shelf: Shelf | None, key_type: KeyType, *, ordered: bool, since_us: int | None = None, settle_us: int = 0
+    ) -> None:
+        """`settle_us`: how long after its event a row may become visible."""
+        self.shelf, self.key_type, self.settle_us = shelf, key_type, settle_us
         self.ordered, self.since_us = ordered, since_us
         self.verified: Verified | None = None  #: what a sweep verified, as a better guess of what is there
 
@@ -69,14 +72,27 @@ class AnnouncedReader:
 
     def newest(self, count: int) -> KeySet:
         """Some of the newest announced creations that no deletion followed, newest segments first."""
+        return self._newest(count, lambda chunk: chunk.said in (Said.CREATED, Said.RECREATED), lambda words: words.credited)
+
+    def latest(self, count: int, before_us: int) -> KeySet:
+        """The same, of keys of which no deletion was ever announced, and of segments all of whose events are dated, and
+        not later than `before_us`: an id that is used again may have had another row long before."""
+
+        def settled(chunk: Chunk) -> bool:
+            last_us = chunk.segment.last_us
+            return chunk.said is Said.CREATED and last_us is not None and last_us <= before_us
+
+        return self._newest(count, settled, lambda words: words.created)
+
+    def _newest(self, count: int, wanted: Callable[[Chunk], bool], kept: Callable[[Announced], KeySet]) -> KeySet:
         found = self.key_type.empty()
         if self.shelf is None:
             return found
-        created = [chunk for chunk in self.shelf.chunks if chunk.said in (Said.CREATED, Said.RECREATED)]
-        for chunk in sorted(created, key=lambda c: (c.segment.number, c.number), reverse=True)[:LOOKED_AT]:
+        chunks = [chunk for chunk in self.shelf.chunks if wanted(chunk)]
+        for chunk in sorted(chunks, key=lambda c: (c.segment.number, c.number), reverse=True)[:LOOKED_AT]:
             if len(found) < count:
                 some = self.key_type.keys(self.shelf.whole(chunk).column()[len(found) - count :])
-                found = found | self.of(some).credited
+                found = found | kept(self.of(some).words)
         return found
 
     def range_of_nothing(self) -> Heard:

@@ -17,13 +17,15 @@ from reconciler.probe.tables import not_null
 from reconciler.proofs.shown import Needles
 from reconciler.scene import Subject
 from reconciler.snapshot import Snapshot
-from reconciler.window import Plan
+from reconciler.window import Plan, microseconds
 from schemas.keys import Key, KeySet
 
 #: So many of the newest announced creations are looked for in the source.
 NEWEST = 1000
 #: So many of them are dated, where a window is read by an index on time.
 DATED = 50
+#: Where of so many settled ones not one is there while older ones are, the source is no longer what announced them.
+LATEST = 20
 
 
 @dataclass(slots=True)
@@ -89,10 +91,13 @@ def compare(
 def look_for_newest(needles: Needles, subject: Subject, source: Snapshot, reader: AnnouncedReader) -> None:
     """Do the log and the table speak of the same rows?"""
     newest = reader.newest(NEWEST)
+    latest = reader.latest(LATEST, microseconds(source.at) - reader.settle_us)
     needles.newest = len(newest)
+    needles.latest = LATEST if len(latest) == LATEST else 0
     if len(newest):
-        present = probe.present(Reader(source.first, subject.source.table), newest)
-        needles.newest_found = len(present)
+        present = probe.present(Reader(source.first, subject.source.table), newest | latest)
+        needles.newest_found = len(present & newest)
+        needles.latest_found = len(present & latest)
 
 
 def _by_spans(

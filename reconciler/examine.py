@@ -64,7 +64,7 @@ class Run:
             notes=self.notes,
         )
         history.finish(self.ledger, self.id, report, _found(types))
-        if not any(met.contradiction for met in self.shown.met):
+        if all(proof.held for proof in proofs if proof.name == "identity"):
             for met in self.shown.met:
                 identity.record(self.ledger, met.now)
         self.finished = True

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
 from databases.ledger import Ledger
 from reconciler.announced import AnnouncedReader, read_coverage
@@ -53,7 +54,12 @@ class Logbook:
     def readers(self) -> dict[str, AnnouncedReader]:
         """What the log announced up to now; read again only where the ledger has changed since the last call."""
         return {
-            s.name: AnnouncedReader(self._shelf(s), s.key_type, ordered=self._one_partition(s.topics))
+            s.name: AnnouncedReader(
+                self._shelf(s),
+                s.key_type,
+                ordered=self._one_partition(s.topics),
+                settle_us=s.data_type.settle_or(self.scene.settings.fence.settle) // timedelta(microseconds=1),
+            )
             for s in self.scene.subjects
         }
 

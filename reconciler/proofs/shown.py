@@ -41,6 +41,8 @@ class Needles:
     outside: int = 0  #: rows of the table found outside a window that has none
     newest: int = 0  #: newest announced creates looked for
     newest_found: int = 0
+    latest: int = 0  #: the very newest of those whose rows had time to become visible; 0 where they are too few
+    latest_found: int = 0
 
 
 @dataclass(slots=True, kw_only=True)

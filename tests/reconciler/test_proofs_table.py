@@ -81,6 +81,7 @@ NO_ANSWER = _set(log=None)
 FAILED, NOT_ASKED = "failed", "not asked"
 CASES = [
     Case("identity", FAILED, lambda s: setattr(s.met[0], "contradiction", "another server")),
+    Case("identity", "failed: the newest creations are no rows, older ones are", _needles(latest=20, latest_found=0)),
     Case("identity", NOT_ASKED, lambda s: s.met.pop()),
     Case("earlier_writers_ended", FAILED, _set(fence=_fence(OPEN))),
     Case("earlier_writers_ended", "not asked by a cutover", _set(fence=None)),

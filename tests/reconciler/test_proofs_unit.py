@@ -94,6 +94,10 @@ def with_log(**changes: object) -> Shown:
     return shown
 
 
+def older_only(shown: Shown) -> None:
+    shown.types["jobs"].needles.latest = 20
+
+
 def unpublished(shown: Shown) -> None:
     shown.types["jobs"].unannounced = "no publication has it"
 
@@ -169,6 +173,7 @@ def _fence(*open_: Transaction) -> Fence:
         ("identity", a_run(met=[]), "not asked who it is: registry, source", EVERYTHING),
         ("identity", changed(lambda s: s.met.pop()), "not asked who it is: registry", EVERYTHING),
         ("identity", changed(lambda s: setattr(s.met[0], "contradiction", "another server")), "another server", EVERYTHING),
+        ("identity", changed(older_only), "not one of the 20 creations of jobs that were announced last", EVERYTHING),
         ("earlier_writers_ended", a_run(fence=None), "no fence was taken", {Claim.CREATES, Claim.DELETES}),
         ("earlier_writers_ended", a_run(fence=_fence(OPEN, GID)), "pid 42", {Claim.CREATES, Claim.DELETES}),
         ("earlier_writers_ended", a_run(fence=_fence(GID)), "prepared transaction 'xa-1'", {Claim.CREATES, Claim.DELETES}),
@@ -203,6 +208,16 @@ def test_a_failure_is_told_and_takes_away_only_the_claims_that_need_it(
     assert proof.held is False
     assert seen in proof.seen
     assert taken(shown) == takes
+
+
+def test_a_topic_that_was_made_anew_says_nothing_of_whether_the_source_is_a_copy() -> None:
+    anew = replace(HOLE, topic="t.jobs", kind="recreated")
+    for shown in (with_log(identity_held=False), with_log(holes=(anew,)), with_log(holes=(replace(anew, state="accepted"),))):
+        older_only(shown)
+        assert of(shown, "identity").held
+    lost = with_log(holes=(HOLE,))
+    older_only(lost)
+    assert not of(lost, "identity").held
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,18 @@ def test_the_words_on_some_keys_are_those_on_all_cut_to_them(kind: str, data: st
     assert {key for found, *_ in reader.spans(keys) for key in found} == set(keys)
 
 
+def test_of_the_newest_creations_only_those_count_whose_rows_had_time_to_become_visible() -> None:
+    rows = [row(n, Said.CREATED, 0, INT.of([n]), INT) for n in range(1, 5)]
+    rows += [row(1, Said.DELETED, 1, INT.of([9]), INT), row(4, Said.CREATED, 1, INT.of([9]), INT)]  # used again
+    undated = (*row(5, Said.CREATED, 0, INT.of([5]), INT)[:6], None, None, {})
+    reader = AnnouncedReader(Shelf(Ledger([*rows, undated]), "job", INT), INT, ordered=True)  # type: ignore[arg-type]
+    assert set(reader.newest(3)) == {4, 5, 9}
+    assert set(reader.latest(2, 35)) == {2, 3}
+    assert set(reader.latest(2, 34)) == {1, 2}
+    assert set(reader.latest(2, 45)) == {3, 4}
+    assert set(reader.latest(2, 0)) == set()
+
+
 def test_a_range_of_a_long_column_reads_little_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     keys = IntKeys.of(np.arange(0, 1 << 40, 1 << 20))
     ledger = Ledger([row(1, Said.CREATED, 0, keys, INT)])
