@@ -74,12 +74,13 @@ acceptance: venv  ## the acceptance kit, where there is one (KIT=folder)
 		$(BIN)/python -m pytest -q -c /dev/null --rootdir=$(KIT) -p no:cacheprovider $(KIT)
 
 # A package would start its server at once, PostgreSQL's on 5432: the policy tells dpkg to start none while we unpack.
-parts:  ## install the parts that no package of ours brings: PostgreSQL 15, PgBouncer, Prometheus, Alertmanager (Debian, as root)
+parts:  ## install the parts that no package of ours brings: PostgreSQL 15, PgBouncer, Prometheus, Alertmanager, libfaketime (Debian, as root)
 	@set -e; packages=; \
 	test -x /usr/lib/postgresql/15/bin/postgres || packages="$$packages postgresql-15"; \
 	command -v promtool >/dev/null || packages="$$packages prometheus"; \
 	command -v prometheus-alertmanager >/dev/null || packages="$$packages prometheus-alertmanager"; \
 	PATH="$$PATH:/usr/sbin" command -v pgbouncer >/dev/null || packages="$$packages pgbouncer"; \
+	command -v faketime >/dev/null || packages="$$packages faketime"; \
 	if test -z "$$packages"; then echo "all parts are here"; \
 	elif test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
 		export DEBIAN_FRONTEND=noninteractive; policy=/usr/sbin/policy-rc.d; \

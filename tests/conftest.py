@@ -27,7 +27,7 @@ import pytest
 from databases.ledger import Ledger
 from schemas.settings import Dsn
 from tests import order
-from tests.stack import alertmanager, jars, prometheus
+from tests.stack import alertmanager, faketime, jars, prometheus
 from tests.stack.alertmanager import Alertmanager
 from tests.stack.connect import Connect, Connector, Format
 from tests.stack.kafka import Kafka
@@ -127,6 +127,7 @@ def _rungs() -> Iterator[tuple[str, bool]]:
     yield "Prometheus", _there(partial(prometheus.binary, "promtool"))
     yield "Alertmanager", _there(alertmanager.binary)
     yield "PgBouncer", _there(pgbouncer_binary)
+    yield "libfaketime", _there(faketime.library)
 
 
 def _there(look: Callable[[], object]) -> bool:

@@ -58,7 +58,7 @@ class Fault:
     names: str = ""  #: words that a failed proof, or the error, has to say
     mended: frozenset[Said] | None = CLEAR  #: what the next run says once the fault is gone; None: nothing mends it
     own: bool = False  #: it spoils its world for others
-    stops: frozenset[str] = frozenset()  #: servers that it stops or changes, so that they must be its own: postgres, kafka
+    stops: frozenset[str] = frozenset()  #: servers that must be its own: postgres, kafka (to be stopped), clock
     slow: bool = False  #: only in `make faults` and `make soak`
     name: str = ""  #: given by the file
 

@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from tests.end_to_end.installation import Done
+from tests.faults.beside import SECRET
 from tests.faults.contract import Fault, Said
-from tests.faults.world import SECRET, Keys, World
+from tests.faults.world import Keys, World
 
 
 @dataclass
@@ -47,25 +48,31 @@ def try_out(fault: Fault, world: World) -> Finding:
             finding.others.append(f"the moment never came: {never}")
         _judge(fault, world, before, done, finding)
     world.forget()
+    last = finding.said
     if fault.mended is not None and finding.said is not Said.CLEAR:
         world.lease_over()
         again = world.run("cutover", "--wait", "20s")
+        last = Said.of(again.code)
         if Said.of(again.code) not in fault.mended:
             finding.others.append(f"once the fault was gone: {again}")
     if fault.mended is not None and Said.CLEAR in fault.mended:
         _whole(world, before, finding)
+    _settled(world, last, finding)
+    _secrets(world, finding)
     return finding
 
 
 @contextmanager
 def _injected(fault: Fault, world: World) -> Iterator[None]:
     before = dict(world.extra), dict(world.variables)
+    world.apart = False
     world.removed, world.exempt, world.baseline = {}, {}, None
     try:
         with contextmanager(fault.inject)(world):
             yield
     finally:
         world.extra, world.variables = before
+        world.apart = False
 
 
 def _judge(fault: Fault, world: World, before: Keys, done: Done, finding: Finding) -> None:
@@ -76,7 +83,8 @@ def _judge(fault: Fault, world: World, before: Keys, done: Done, finding: Findin
     if finding.said not in fault.right:
         said = finding.missed if finding.said is Said.CLEAR else finding.alarms
         said.append(f"{finding.said} is not among {sorted(fault.right)}\n{done}")
-    if finding.said is Said.GAPS and not any(missing.values()) and '"unaccepted"' not in done.out:
+    orphans = "--deletes" in fault.asks and any(now[name] - rows[name] for name in rows)
+    if finding.said is Said.GAPS and not any(missing.values()) and not orphans and '"unaccepted"' not in done.out:
         finding.alarms.append(f"GAPS, and nothing is missing\n{done}")
     for name, keys in now.items():
         inserted, taken = keys - before[name], before[name] - keys - world.removed.get(name, set())
@@ -89,7 +97,6 @@ def _judge(fault: Fault, world: World, before: Keys, done: Done, finding: Findin
     _named(world, before, done, finding)
     if fault.names and fault.names not in _words(done):
         finding.others.append(f"nothing says {fault.names!r}\n{done}")
-    _secrets(world, finding)
 
 
 def _named(world: World, before: Keys, done: Done, finding: Finding) -> None:
@@ -109,6 +116,17 @@ def _words(done: Done) -> str:
     if not done.out:
         return done.err
     return " ".join([*(p["seen"] for p in done.json["proofs"] if p["held"] is False), *done.json["notes"], done.err])
+
+
+def _settled(world: World, last: Said, finding: Finding) -> None:
+    """No run is left open once a later one came to a verdict, and what is recorded is what was written."""
+    runs = world.recorded_runs()
+    if last is not Said.NOTHING and (left := [run for run, state in runs.items() if state == "running"]):
+        finding.others.append(f"still running, says the ledger: {left} of {runs}")
+    if runs:
+        verified = world.run("report", "latest", "--verify")
+        if verified.code:
+            finding.others.append(f"the record does not hold: {verified}")
 
 
 def _secrets(world: World, finding: Finding) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import needed
 from tests.faults.contract import Fault, kinds
 from tests.faults.worlds import Servers, Worlds
 from tests.stack.kafka import Kafka
@@ -31,5 +32,6 @@ def worlds(postgres: Postgres, kafka: Kafka, stand_folder: Path, tmp_path_factor
 
 @pytest.mark.parametrize("fault", [fault for fault in kinds() if not fault.slow], ids=lambda fault: fault.name)
 def test_the_verdict_is_right_and_the_registry_is_the_truth(worlds: Worlds, fault: Fault) -> None:
-    finding = worlds.try_out(fault, SEED)
+    with needed():
+        finding = worlds.try_out(fault, SEED)
     assert not finding.problems, "\n".join(finding.problems)

@@ -15,6 +15,7 @@ import pytest
 from reconciler.classify import Seen, classify
 from schemas.keys import key_type
 from schemas.verdict import GapClass
+from tests.faults import interleavings
 
 INT = key_type("int")
 Keys = frozenset[int]
@@ -46,7 +47,7 @@ class State:
     missing_at_verdict: Keys = NONE
 
 
-Step = Callable[[State], State | None]  #: None: it may not run now
+Step = interleavings.Step[State]
 
 
 # -- the world --------------------------------------------------------------------------------------------------------
@@ -163,19 +164,8 @@ def without(*names: str) -> tuple[Step, ...]:
 
 
 def ends(*actors: tuple[Step, ...]) -> Iterator[State]:
-    """The states at the end of every interleaving; the applier may stay behind for ever, the others finish."""
-    seen: set[tuple[State, tuple[int, ...]]] = set()
-    stack = [(State(), (0,) * len(actors))]
-    while stack:
-        state, at = stack.pop()
-        if (state, at) in seen:
-            continue
-        seen.add((state, at))
-        if all(done == len(steps) for done, steps in zip(at, actors, strict=True) if apply not in steps):
-            yield state
-        for number, steps in enumerate(actors):
-            if at[number] < len(steps) and (after := steps[at[number]](state)) is not None:
-                stack.append((after, (*at[:number], at[number] + 1, *at[number + 1 :])))
+    """The applier may stay behind for ever, the others finish."""
+    return interleavings.ends(State(), actors, may_stop=[n for n, steps in enumerate(actors) if apply in steps])
 
 
 def false_clear(s: State) -> bool:

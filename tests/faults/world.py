@@ -11,13 +11,12 @@ import json
 import os
 import random
 import subprocess
-import threading
 import uuid
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -29,29 +28,15 @@ from psycopg import sql
 import fencepost
 from terminal import harmless
 from terminal.errors import Debug
-from tests.end_to_end.installation import CANARY, DOOR, Done
+from tests.end_to_end.installation import DOOR, Done
+from tests.faults.beside import SECRET, Child, harmless_words
+from tests.faults.phases import Phase
 from tests.faults.tap import Tap
+from tests.stack.faketime import Clock
 from tests.stack.kafka import Kafka
 from tests.stack.postgres import Postgres
-from tests.stack.processes import wait_until
 
-PARTITIONS = 3
-#: Nobody may ever see this again: it stands in every password of the settings.
-SECRET = CANARY
-
-
-class Phase(Enum):
-    """A moment of a cutover, by the statement that begins it: which wire, what words, for the how-manieth time."""
-
-    FENCE = ("source", "pg_prepared_xacts", 1)  #: who is open is about to be listed
-    WAITING = ("source", "SELECT virtualtransaction FROM pg_locks", 2)  #: who was open is looked at again
-    LOG = ("ledger", "INSERT INTO fencepost.segment", 1)  #: the first events are about to be stored
-    SNAPSHOT = ("source", "pg_export_snapshot", 1)  #: tables are locked, the snapshot is about to be taken
-    SLICES = ("source", "SET TRANSACTION SNAPSHOT", 1)  #: the snapshot stands, the second slice is about to join it
-    COMPARE = ("registry", "pg_export_snapshot", 1)  #: the source's snapshot stands, the registry's is about to
-    INSERT = ("registry", 'INSERT INTO "public"."item_registry"', 1)
-    AGAIN = ("source", "pg_export_snapshot", 2)  #: the second compare's snapshot is about to be taken
-    VERDICT = ("ledger", "UPDATE fencepost.run SET", 1)  #: the verdict is about to be stored
+PARTITIONS = 6
 
 
 @dataclass(frozen=True)
@@ -59,7 +44,7 @@ class Kind:
     """A data type of this world."""
 
     name: str
-    type: str  #: of its key, in SQL
+    type: str  #: of its key, in SQL, where a world has no other
 
     @property
     def source(self) -> str:
@@ -88,12 +73,15 @@ class World:
     mark: str = field(default_factory=lambda: uuid.uuid4().hex[:10])
     extra: dict[str, Any] = field(default_factory=dict)  #: settings, by path: {"source/dsn": …}
     variables: dict[str, str] = field(default_factory=dict)  #: of the environment, for runs in a process
+    apart: bool = False  #: `run` starts a process of its own: for clocks and time zones that are not ours
     removed: Keys = field(default_factory=dict)  #: registry rows that a fault itself took away
     #: Rows that a fault says no cutover may judge: the operator put them outside of what is asked.
     exempt: Keys = field(default_factory=dict)
     taps: dict[str, Tap] = field(default_factory=dict)
     afterwards: list[Callable[[], None]] = field(default_factory=list)  #: to be done when the run has ended
     baseline: Keys | None = None  #: what was registered before the fault, where it begins before the run that is judged
+    text_keys: bool = False  #: parts are named by words instead of uuids
+    servers_clock: Clock | None = None
     kills: int = 0
     done: Done | None = None  #: the run in which the fault was at work
 
@@ -113,16 +101,20 @@ class World:
 
     # -- making it ----------------------------------------------------------------------------------------------------
 
+    def _key(self, kind: Kind) -> str:
+        return "text" if kind is PART and self.text_keys else kind.type
+
     def tables(self) -> None:
         with psycopg.connect(self.source) as db:
             for kind in KINDS:
                 db.execute(
-                    f"CREATE TABLE {kind.source} (id {kind.type} PRIMARY KEY, note text, created_at timestamptz DEFAULT now())"
+                    f"CREATE TABLE {kind.source} (id {self._key(kind)} PRIMARY KEY, note text,"
+                    " created_at timestamptz DEFAULT now())"
                 )
         with psycopg.connect(self.target) as db:
             for kind in KINDS:
                 db.execute(
-                    f"CREATE TABLE {kind.registry} (id bigserial PRIMARY KEY, {kind.name}_id {kind.type} NOT NULL UNIQUE,"
+                    f"CREATE TABLE {kind.registry} (id bigserial PRIMARY KEY, {kind.name}_id {self._key(kind)} NOT NULL UNIQUE,"
                     " state smallint NOT NULL DEFAULT 0, created_at timestamptz NOT NULL DEFAULT now())"
                 )
 
@@ -134,6 +126,9 @@ class World:
     def live(self, moves: int = 30, *, lossy: bool = True) -> None:
         """Random creations, deletions, re-used ids, rollbacks. Lossy: some events and some applications get lost."""
         with psycopg.connect(self.source) as source, psycopg.connect(self.target) as target:
+            if self.next_id == 1:  # nothing at all in a table is another matter: `control` says CANNOT TELL
+                for kind, key in ((ITEM, self.new_id()), (PART, self.new_part())):
+                    self._create(source, target, kind, key, lossy=False)
             for _ in range(moves):
                 self._move(source, target, lossy)
         self.flush()
@@ -143,7 +138,7 @@ class World:
         if luck < 0.6:
             self._create(source, target, ITEM, self.new_id(), lossy)
         elif luck < 0.75:
-            self._create(source, target, PART, self.new_uuid(), lossy)
+            self._create(source, target, PART, self.new_part(), lossy)
         elif luck < 0.85:
             self._delete(source, target, lossy)
         elif luck < 0.9 and self.gone:
@@ -157,8 +152,9 @@ class World:
         self.next_id += 1
         return self.next_id - 1
 
-    def new_uuid(self) -> str:
-        return str(uuid.UUID(int=self.rng.getrandbits(128), version=4))
+    def new_part(self) -> str:
+        key = str(uuid.UUID(int=self.rng.getrandbits(128), version=4))
+        return f"Teil Nº '{key}' %s" if self.text_keys else key
 
     def _create(
         self, source: psycopg.Connection[Any], target: psycopg.Connection[Any], kind: Kind, key: Any, lossy: bool
@@ -192,7 +188,7 @@ class World:
 
     def event_in(self, kind: Kind, key: Any, partition: int, op: str = "created", at: datetime | None = None) -> None:
         value = {"id": key, "op": op, "at": (at or datetime.now(UTC)).isoformat()}
-        self.produce(kind, json.dumps(value).encode(), partition)
+        self.produce(kind, json.dumps(value).encode(), partition, str(key).encode())
 
     def renew_producer(self) -> None:
         """A producer goes on with what it knows of a topic: one that became another needs another producer."""
@@ -212,7 +208,7 @@ class World:
 
     def lost(self, kind: Kind = ITEM, count: int = 1) -> list[Any]:
         """Rows that nobody announced and nobody registered: gaps, for sure."""
-        keys = [self.new_id() if kind is ITEM else self.new_uuid() for _ in range(count)]
+        keys = [self.new_id() if kind is ITEM else self.new_part() for _ in range(count)]
         with psycopg.connect(self.source) as db:
             db.cursor().executemany(f"INSERT INTO {kind.source} (id) VALUES (%s)", [(key,) for key in keys])
         return keys
@@ -232,6 +228,12 @@ class World:
                 assert len(keys) == len(set(keys)), f"{k.registry} holds a key twice"
                 found[k.name] = set(keys)
         return found
+
+    @property
+    def clock(self) -> Clock:
+        """Of the PostgreSQL server, where a fault asked for one that can be set."""
+        assert self.servers_clock is not None
+        return self.servers_clock
 
     def told(self) -> Done:
         """The run in which the fault was at work; for what a fault wants said beside the verdict."""
@@ -304,6 +306,9 @@ class World:
 
     def run(self, *words: str) -> Done:
         """`fencepost WORDS`, through the front door, in this process: no start to wait for."""
+        if self.apart:
+            with self.process(*words) as child:
+                return child.ended(120)
         line, out, err = self.line(*words), io.StringIO(), io.StringIO()
         try:
             with redirect_stdout(out), redirect_stderr(err):
@@ -340,6 +345,13 @@ class World:
                 return
             db.execute("UPDATE fencepost.lease SET expires_at = now() - interval '1 s' WHERE expires_at IS NOT NULL")
 
+    def recorded_runs(self) -> dict[str, str]:
+        """Every run of the ledger, by id: its state."""
+        with psycopg.connect(self.target) as db:
+            if not db.execute("SELECT 1 FROM pg_tables WHERE (schemaname, tablename) = ('fencepost', 'run')").fetchone():
+                return {}
+            return dict(db.execute("SELECT id, state FROM fencepost.run").fetchall())
+
     def ledger_text(self) -> str:
         """Everything that the ledger holds, as text."""
         parts = []
@@ -352,53 +364,6 @@ class World:
         return "\n".join(parts)
 
 
-@dataclass
-class Child:
-    """A command at work."""
-
-    line: str
-    process: subprocess.Popen[bytes]
-    out: Path
-    err: Path
-
-    def ended(self, within_s: float = 60.0) -> Done:
-        self.process.wait(within_s)
-        return harmless_words(Done(self.line, self.process.returncode, self.out.read_text(), self.err.read_text()))
-
-
-def harmless_words(done: Done) -> Done:
-    """What no run may ever do."""
-    assert SECRET not in done.out + done.err, done
-    assert "Traceback" not in done.err, done
-    assert "bug in fencepost" not in done.err, done
-    return done
-
-
 def hash_of(key: Any) -> int:
     """The same in every run, unlike `hash`."""
-    return key if isinstance(key, int) else uuid.UUID(key).int
-
-
-class Aside:
-    """Work in a thread beside the command, whose error fails the test."""
-
-    def __init__(self, work: Callable[[], None]) -> None:
-        self._error: list[BaseException] = []
-
-        def guarded() -> None:
-            try:
-                work()
-            except BaseException as error:  # noqa: BLE001 - raised again in `join`
-                self._error.append(error)
-
-        self._thread = threading.Thread(target=guarded, daemon=True)
-        self._thread.start()
-
-    def join(self, within_s: float = 60.0) -> None:
-        self._thread.join(within_s)
-        assert not self._thread.is_alive()
-        for error in self._error:
-            raise error
-
-
-__all__ = ["ITEM", "KINDS", "PART", "SECRET", "Aside", "Child", "Kind", "Phase", "World", "wait_until"]
+    return key if isinstance(key, int) else zlib.crc32(key.encode())

@@ -12,6 +12,7 @@ from pathlib import Path
 from tests.faults.contract import Fault
 from tests.faults.harness import Finding, try_out
 from tests.faults.world import World
+from tests.stack.faketime import Clock
 from tests.stack.kafka import Kafka
 from tests.stack.postgres import Postgres
 
@@ -23,12 +24,22 @@ class Servers:
         self._postgres, self._kafka, self._folder = postgres, kafka, folder
         self._private_postgres: Postgres | None = None
         self._private_kafka: Kafka | None = None
+        self._off: Postgres | None = None
+        self.clock: Clock | None = None
 
     def postgres(self, *, private: bool) -> Postgres:
         if not private:
             return self._postgres
         found = self._private_postgres = self._private_postgres or Postgres(self._folder / "faults-postgres")
         return found if found.process.running else found.start()
+
+    def postgres_with_a_clock(self) -> Postgres:
+        """One whose clock `self.clock` sets. Raises MissingPartError."""
+        if self._off is None:
+            self.clock = Clock(self._folder / "clock")
+            self._off = Postgres(self._folder / "faults-clock", env=self.clock.variables)
+            self._off.start()
+        return self._off
 
     def kafka(self, *, private: bool) -> Kafka:
         """The private one creates whatever topic is asked for, as many do."""
@@ -39,7 +50,7 @@ class Servers:
         return self._private_kafka if self._private_kafka.process.running else self._private_kafka.start()
 
     def stop(self) -> None:
-        for server in (self._private_postgres, self._private_kafka):
+        for server in (self._private_postgres, self._private_kafka, self._off):
             if server is not None:
                 server.stop()
 
@@ -55,7 +66,7 @@ class Worlds:
     def try_out(self, fault: Fault, seed: int) -> Finding:
         """One fault in a world that is fit for it, by this seed."""
         alone = fault.own or bool(fault.stops)
-        world = self._fresh(fault.stops) if alone else self._usual()
+        world = self._fresh(fault.stops, text_keys=_even(seed, fault)) if alone else self._usual()
         world.rng = random.Random(f"{seed} {fault.name}")
         finding = None
         try:
@@ -80,15 +91,17 @@ class Worlds:
             self._shared.live(80)
         return self._shared
 
-    def _fresh(self, stops: frozenset[str]) -> World:
-        server = self.servers.postgres(private="postgres" in stops)
+    def _fresh(self, stops: frozenset[str], *, text_keys: bool = False) -> World:
+        private = "postgres" in stops
+        server = self.servers.postgres_with_a_clock() if "clock" in stops else self.servers.postgres(private=private)
         kafka = self.servers.kafka(private="kafka" in stops)
         self._count += 1
         names = [f"fault_source_{self._count}", f"fault_target_{self._count}"]
         folder = self.folder / f"world-{self._count}"
         folder.mkdir(parents=True)
         source, target = (server.create_database(name) for name in names)
-        world = World(folder, server, source, target, kafka, random.Random(0))
+        world = World(folder, server, source, target, kafka, random.Random(0), text_keys=text_keys)
+        world.servers_clock = self.servers.clock
         self._made[id(world)] = world, names
         world.tables()
         return world
@@ -98,3 +111,8 @@ class Worlds:
         world.close()
         for name in names:
             world.server.drop_database(name)
+
+
+def _even(seed: int, fault: Fault) -> bool:
+    """Half of the worlds that are made for one fault name their parts by words."""
+    return random.Random(f"{seed} {fault.name} keys").random() < 0.5

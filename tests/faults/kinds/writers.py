@@ -9,7 +9,8 @@ from typing import Any
 import psycopg
 
 from tests.faults.contract import CANNOT_TELL, CLEAR, CLEAR_OR_GAPS, GAPS, Fault
-from tests.faults.world import Phase, World
+from tests.faults.phases import Phase
+from tests.faults.world import World
 
 INSERT = "INSERT INTO items (id, created_at) VALUES (%s, now() - interval '1 hour')"
 

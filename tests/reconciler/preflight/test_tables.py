@@ -125,6 +125,7 @@ def test_a_scope_is_asked_of_the_server(world: World) -> None:
 
 
 def test_the_expected_strategy_is_told_with_what_it_cannot_see(world: World) -> None:
+    """Failure mode 86: that a window without an index is no shorter to read than the table, and how many rows it has."""
     world.on_source("INSERT INTO public.jobs SELECT n, 1, 'old', '2020-01-01' FROM generate_series(1000, 60000) n")
     world.on_source("ANALYZE public.jobs")
     assert any("strategy full" in seen and "jobs_created_at_idx" in seen for seen in world.told(OK, "window"))
