@@ -42,7 +42,7 @@ faults: venv  ## every fault of the suite by several seeds; writes tests/faults/
 
 FUZZ_EXAMPLES ?= 20000
 fuzz: venv  ## any bytes to every decoder, against fastavro and Python's own JSON; by FUZZ_EXAMPLES, about half an hour
-	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest -n $(WORKERS) --hypothesis-profile=deep --hypothesis-show-statistics \
+	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest -n $(WORKERS) --timeout=0 --hypothesis-profile=deep --hypothesis-show-statistics \
 		tests/consumer/formats/test_fuzz.py tests/consumer/formats/test_avro_oracle.py tests/consumer/formats/test_json_forms.py
 
 SOAK_MINUTES ?= 30
