@@ -71,6 +71,7 @@ class EventShape(Strict):
     create: tuple[str, ...] = ()
     delete: tuple[str, ...] = ()
     time: str | None = None  #: None: the broker's timestamp
+    sequence: str | None = None  #: where the pipeline numbers its events; None: it does not, or nobody looks
 
     @model_validator(mode="after")
     def _ops(self) -> Self:

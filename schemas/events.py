@@ -15,6 +15,8 @@ import numpy.typing as npt
 
 #: An event without a time of its own, in microseconds since the epoch.
 NO_TIME: int = np.iinfo(np.int64).min
+#: A record without a number of its own; numbers are not negative.
+NO_NUMBER = -1
 
 Int64s = npt.NDArray[np.int64]
 Int32s = npt.NDArray[np.int32]
@@ -83,8 +85,14 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decoded:
-    """What one RawBatch became. Records that concern no data type, or are ignored by rule, are only counted."""
+    """What one RawBatch became. Records that concern no data type, or are ignored by rule, are only counted.
+
+    `numbers`: those of all its records that tell one, whichever data type they concern, if any; None where the settings
+    name no `event.sequence`. `unnumbered`: records that said something, or could not be read, and told none.
+    """
 
     batches: Sequence[EventBatch]
     unreadable: Sequence[Unreadable]
     ignored: int = 0
+    numbers: Int64s | None = None
+    unnumbered: int = 0

@@ -24,6 +24,7 @@ from schemas.dsn import Dsn
 from schemas.durations import Duration, Span
 from schemas.errors import SettingsError
 from schemas.kafka_settings import REFUSED_KAFKA, KafkaSettings
+from schemas.numbering import Numbering, numberings
 
 __all__ = ["REFUSED_KAFKA", "Dsn", "KafkaSettings", "Settings", "load"]
 
@@ -203,6 +204,15 @@ class Settings(Strict):
                 f"data type {needs[0]!r} is Avro: set event_log.schema_registry, or event_log.schemas to a folder of .avsc"
             )
         return self
+
+    @model_validator(mode="after")
+    def _sequences(self) -> Self:
+        self.numberings()
+        return self
+
+    def numberings(self) -> tuple[Numbering, ...]:
+        """The sequences that number events, by the topics they span."""
+        return numberings(self.data_types, self.fence.settle)
 
     @property
     def ledger_dsn(self) -> Dsn:

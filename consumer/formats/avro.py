@@ -57,6 +57,7 @@ class AvroDecoder:
         #: clocks that stand in for others
         self._lazy = frozenset(c.path for plan in plans for c in plan.clocks[1:]) - {p.op for p in plans if p.op}
         self._lazy -= {path for plan in plans for path in (*plan.created, *(match.path for match in plan.matches))}
+        self._lazy -= {plan.sequence for plan in plans if plan.sequence}
         self._bound = Remembered[Bound | str](count=KEPT_SCHEMAS, weight=KEPT_TEXT)
         self._columnar = all(
             len(plan.says) < MAX_LITERALS and all(len(m.literals) < MAX_LITERALS for m in plan.matches) for plan in plans

@@ -8,19 +8,22 @@ from typing import TypeAlias, cast
 
 import numpy as np
 
-from consumer.formats.columns import Column, Doubt, Leaves, Mask, Part, Rows, broker_times, decide
+from consumer.formats.columns import ABSENT, NULL, Column, Doubt, Leaves, Mask, Part, Rows, broker_times, decide
 from consumer.formats.contract import CHUNK_BYTES, CHUNK_RECORDS, MAX_RECORD_BYTES
 from consumer.formats.key_columns import PADDING
+from consumer.formats.paths import Path
 from consumer.formats.plan import Plan
 from consumer.formats.records import Event, Find, judge
 from schemas.errors import BadRecord
-from schemas.events import NO_TIME, Bytes8, Decoded, EventBatch, Int64s, RawBatch, Unreadable
+from schemas.events import NO_NUMBER, NO_TIME, Bytes8, Decoded, EventBatch, Int64s, RawBatch, Unreadable
+from schemas.keys import key_type
 
 #: Rows of the batch, keys, ops, times.
 Piece: TypeAlias = tuple[Rows, Column, Bytes8, Int64s]
 #: How to look into one record; None where it is ignored by rule. Raises BadRecord.
 Open: TypeAlias = Callable[[bytes], Find | None]
 REASON_LENGTH = 200
+INT = key_type("int")
 
 
 class Gathering:
@@ -32,6 +35,8 @@ class Gathering:
         self.broker_us = broker_times(batch.timestamps)
         self.touched: Mask = np.zeros(len(batch), np.bool_)
         self.unreadable: list[Unreadable] = []
+        self.sequence = plans[0].sequence if plans else None
+        self.numbers = np.full(len(batch), NO_NUMBER) if self.sequence is not None else None
         self._pieces: list[list[Piece]] = [[] for _ in plans]
         self._events: list[list[tuple[int, Event]]] = [[] for _ in plans]
 
@@ -45,6 +50,8 @@ class Gathering:
         doubt.add(elsewhere)
         broker = None if self.broker_us is None else self.broker_us[rows]
         parts = [decide(plan, leaves, broker, doubt, strict=self.strict) for plan in self.plans]
+        if self.numbers is not None and self.sequence is not None:
+            self.numbers[rows] = _numbers(leaves, self.sequence, doubt)
         for pieces, part in zip(self._pieces, parts, strict=True):
             if part is not None:
                 self._take(pieces, _sure(part, doubt), rows)
@@ -75,6 +82,8 @@ class Gathering:
             self._judge(row, find)
 
     def _judge(self, row: int, find: Find) -> None:
+        if self.numbers is not None and self.sequence is not None:
+            self.numbers[row] = _number(find, self.sequence)
         broker = NO_TIME if self.broker_us is None else int(self.broker_us[row])
         reason = None
         for events, plan in zip(self._events, self.plans, strict=True):
@@ -110,7 +119,16 @@ class Gathering:
         ]
         self.unreadable.sort(key=lambda record: record.offset)
         ignored = len(self.batch) - int(np.count_nonzero(self.touched))
-        return Decoded(batches=batches, unreadable=self.unreadable, ignored=ignored)
+        if self.numbers is None:
+            return Decoded(batches=batches, unreadable=self.unreadable, ignored=ignored)
+        told = self.numbers != NO_NUMBER
+        return Decoded(
+            batches=batches,
+            unreadable=self.unreadable,
+            ignored=ignored,
+            numbers=self.numbers[told],
+            unnumbered=int(np.count_nonzero(self.touched & ~told)),
+        )
 
     def _batch(self, plan: Plan, pieces: list[Piece], events: list[tuple[int, Event]]) -> EventBatch:
         rows, keys, ops, times = _joined([*pieces, *_single(plan, events)])
@@ -126,6 +144,31 @@ class Gathering:
             times=times,
             offsets=self.offsets[rows],
         )
+
+
+def _numbers(leaves: Leaves, path: Path, doubt: Doubt) -> Int64s:
+    """The number of each record, NO_NUMBER where it tells none. What may be one in another dress is left to doubt.
+
+    A record in doubt has none yet: its columns may hold a neighbour's.
+    """
+    found, unsure = leaves.key((path,), INT, None)
+    none = found < 0
+    if unsure is not None:
+        silent = leaves.codes(path, ())
+        doubt.add(unsure & (silent != NULL) & (silent != ABSENT))
+        none |= unsure
+    if doubt.mask is not None:
+        none |= doubt.mask
+    return np.where(none, NO_NUMBER, found)
+
+
+def _number(find: Find, path: Path) -> int:
+    """The same of one record: read as an integer key is. One that is odd is no reason to set the record aside."""
+    try:
+        value = INT.canonical(find(path))
+    except BadRecord:
+        return NO_NUMBER
+    return value if isinstance(value, int) and value >= 0 else NO_NUMBER
 
 
 def _sure(part: Part, doubt: Doubt) -> Part:

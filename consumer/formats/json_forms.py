@@ -43,6 +43,7 @@ class Forms:
     def __init__(self, plans: Sequence[Plan], look: Look) -> None:
         self._look = look
         self._values = {p for plan in plans for p in (*plan.created, *plan.deleted, *(c.path for c in plan.clocks))}
+        self._values |= {plan.sequence for plan in plans if plan.sequence is not None}
         self._codes = {path for plan in plans for path in plan.paths} - self._values
         self._templates: list[Layouts] = []
         self._lessons = MAX_LESSONS

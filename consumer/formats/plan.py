@@ -64,6 +64,7 @@ class Plan:
     clocks: tuple[Clock, ...]  #: the first that tells a time
     broker_time: bool
     table: str
+    sequence: Path | None = None  #: where every record of the topic may tell its number
 
     @property
     def paths(self) -> Iterator[Path]:
@@ -76,6 +77,8 @@ class Plan:
         yield from self.deleted
         for clock in self.clocks:
             yield clock.path
+        if self.sequence is not None:
+            yield self.sequence
 
     @property
     def optional(self) -> frozenset[Path]:
