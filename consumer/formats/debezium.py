@@ -16,11 +16,13 @@ unreadable, for nobody could tell what it announces. A record counts for a route
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 
 from consumer.formats.contract import Route
 from consumer.formats.paths import split
 from consumer.formats.plan import Clock, Match, Plan, Say, declared, plain, zone_of
+from schemas.names import column_itself, table_name
 
 OP = ("op",)
 SAYS = {
@@ -43,7 +45,7 @@ FLATTENED = "the record has no 'op': flattened by the unwrap transform, it does 
 
 def change_plan(route: Route, topic: str, *, alone: bool) -> Plan:
     """Rows of the source table itself. `alone`: no other route reads this topic."""
-    key = route.data_type.source.key
+    key = tuple(map(column_itself, route.data_type.source.key))
     return Plan(
         name=route.name,
         key_type=route.key_type,
@@ -70,17 +72,22 @@ def tables(route: Route, topic: str, *, alone: bool) -> tuple[Match, ...]:
     """Which table a record must come from. Settings that match on `source.…` themselves decide instead."""
     if any(split(path)[0] == "source" for path in route.data_type.match):
         return ()
-    schema, _, table = route.data_type.source.table.rpartition(".")
-    names = [table]
+    schema, table = table_name(route.data_type.source.table)
+    schemas, names = (schema.spellings if schema else ()), [*table.spellings]
     parts = topic.split(".")
     # A topic named after another table of the same schema was put under this data type by its operator: partitions
     # report their own names. Where the topic's name fits our own table, another table there is a collision.
-    if alone and len(parts) > 2 and folded(parts[-2]) == folded(schema) and folded(parts[-1]) != folded(table):
+    if alone and len(parts) > 2 and among(parts[-2], schemas) and not among(parts[-1], names):
         names.append(parts[-1])
     matches = [Match(path=("source", "table"), literals=tuple(names), absent_ok=True)]
-    if schema:
-        matches.append(Match(path=("source", "schema"), literals=(schema,), absent_ok=True))
+    if schemas:
+        matches.append(Match(path=("source", "schema"), literals=schemas, absent_ok=True))
     return tuple(matches)
+
+
+def among(part: str, names: Iterable[str]) -> bool:
+    """Whether a part of a topic's name may stand for one of these."""
+    return folded(part) in map(folded, names)
 
 
 def folded(name: str) -> str:

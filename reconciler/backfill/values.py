@@ -17,11 +17,11 @@ from psycopg import sql
 from databases.connect import renamed
 from reconciler.backfill.plan import Job
 from reconciler.catalog import Column, Relation, relation
-from reconciler.catalog.names import shown
 from reconciler.probe.tables import literal, quoted
 from schemas.data_types import FromSource, Literally
 from schemas.errors import CatalogError, RefusedWrite
 from schemas.keys import CompositeKey, IntKeys
+from schemas.names import shown
 
 _TYPES = (
     "SELECT attname::text, pg_catalog.format_type(atttypid, -1) FROM pg_catalog.pg_attribute"

@@ -6,9 +6,9 @@ What cannot be compared exactly is a CatalogError that says which thing, what ca
 
 from reconciler.catalog.kinds import key_kinds, key_types, matched, remember_kinds, remembered_kinds, type_of
 from reconciler.catalog.lookup import relation
-from reconciler.catalog.names import shown
 from reconciler.catalog.relation import Column, Index, Leaf, Relation
 from reconciler.catalog.tables import KINDS, Facts, columns_exist, facts, resolve, scope_of
+from schemas.names import shown
 
 __all__ = [
     "KINDS",

@@ -12,9 +12,9 @@ import psycopg
 
 from databases.connect import renamed
 from reconciler.catalog import statements
-from reconciler.catalog.names import Name, meant, qualified, shown, table_name
 from reconciler.catalog.relation import RIGHTS, Column, Index, Leaf, Relation
 from schemas.errors import CatalogError
+from schemas.names import Name, meant, qualified, shown, table_name
 
 
 def relation(connection: psycopg.Connection[Any], what: str, table: str) -> Relation:

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from reconciler.catalog.names import column_spellings, meant, qualified, shown
 from schemas.errors import CatalogError
+from schemas.names import column_spellings, meant, qualified, shown
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,11 +19,11 @@ import psycopg
 from databases.connect import renamed
 from reconciler.catalog import statements
 from reconciler.catalog.lookup import relation
-from reconciler.catalog.names import shown
 from reconciler.catalog.relation import Column, Index, Relation
 from reconciler.probe.tables import Table
 from schemas.data_types import Condition
 from schemas.errors import CatalogError
+from schemas.names import shown
 
 #: The key kinds of `schemas.keys`, by the type the catalog tells. What is not here has another notion of equality.
 KINDS: Mapping[str, str] = {

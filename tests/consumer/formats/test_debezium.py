@@ -93,6 +93,18 @@ def test_rows_of_another_table_on_the_same_topic_are_not_credited(form: str) -> 
     assert (keys(decoded), decoded.ignored) == ([], 2)
 
 
+@pytest.mark.parametrize("written", ['"public"."jobs"', 'public."jobs"', '"jobs"', "Public.Jobs"])
+def test_a_table_may_be_written_as_in_sql_and_its_events_still_count(form: str, written: str) -> None:
+    decoded = decode(form, change("c", after=1), change("c", after=2, table="users"), table=written, key='"id"')
+    assert (keys(decoded), decoded.unreadable, decoded.ignored) == ([("CREATE", 1)], [], 1)
+
+
+def test_a_quoted_name_may_hold_the_dot_that_parts_schema_and_table() -> None:
+    reader = decoder(route(data_type("debezium-json", table='"My Schema"."a.""b"""')), topic="p.My_Schema.a__b_")
+    values = [as_json(change("c", after=n, schema="My Schema", table=name)) for n, name in enumerate(('a."b"', 'b"', "a"))]
+    assert keys(reader.decode(batch(values, topic="p.My_Schema.a__b_"))) == [("CREATE", 0)]
+
+
 def test_a_record_that_names_no_schema_is_told_by_its_table_alone(form: str) -> None:
     assert keys(decode(form, change("c", after=1, schema=None))) == [("CREATE", 1)]
 

@@ -54,6 +54,11 @@ def column_spellings(text: str) -> tuple[str, ...]:
     return (text,) if text == text.lower() else (text, text.lower())
 
 
+def column_itself(text: str) -> str:
+    """A column's name without the double quotes that the settings may write around it: as an event names it."""
+    return column_spellings(text)[1] if text[:1] == '"' and len(column_spellings(text)) == 2 else text
+
+
 def _parts(text: str, what: str) -> Iterable[Name]:
     place = 0
     while True:

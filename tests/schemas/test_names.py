@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.catalog.names import LONGEST, column_spellings, qualified, table_name
 from schemas.errors import CatalogError
+from schemas.names import LONGEST, column_spellings, qualified, table_name
 
 
 @pytest.mark.parametrize(
