@@ -18,6 +18,7 @@ from schemas.data_types import DataType
 from schemas.errors import BadKey
 from schemas.keys import Key, KeySet, KeyType
 from schemas.ledger import Settled
+from schemas.names import column_itself
 
 #: At most so many kept records are searched; each keeps at most a kilobyte.
 SEARCHED_MOST = 10_000
@@ -68,7 +69,7 @@ def spoken_of(text: str, data_type: DataType, key_type: KeyType) -> set[str]:
             return set()
     if key_type.kind == "uuid":
         return set(_UUID.findall(text))
-    return _in_field(text, data_type.event.key[0] if data_type.event else data_type.source.key[0])
+    return _in_field(text, data_type.event.key[0] if data_type.event else column_itself(data_type.source.key[0]))
 
 
 def _in_field(text: str, path: str) -> set[str]:
