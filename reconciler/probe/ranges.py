@@ -35,7 +35,7 @@ _PATIENCE = 16
 
 @dataclass(slots=True)
 class _Worker:
-    """The readers of one thread and what it learned about the keys so far."""
+    """The readers of one thread, which may not be its alone, and what it learned about the keys so far."""
 
     number: int
     readers: list[Reader]
@@ -80,13 +80,16 @@ def by_range(
     board, lock = Board(key_type.kind, first, high, last), Lock()
 
     def work(number: int, keep_going: Callable[[], bool]) -> Iterator[Slice]:
-        habits = [Habit() for _ in readers[number]]
-        worker = _Worker(number, readers[number], key_type, board, announced, lock, keep_going, habits)
+        mine = readers[number % len(readers)]
+        habits = [Habit() for _ in mine]
+        worker = _Worker(number, mine, key_type, board, announced, lock, keep_going, habits)
         step = _ints if key_type.kind == "int" else _rows
         while keep_going() and (part := board.take(number)) is not None:
             yield from step(worker, part)
 
-    yield from _tiled(together(len(readers), work), first, high)
+    # As many workers share a set of connections as there are tables: while one waits for the registry, another keeps the
+    # source busy, and what the client computes in between costs neither server a pause.
+    yield from _tiled(together(len(readers) * len(readers[0]), work), first, high)
 
 
 # ---- one step: claim the next range of a part, and learn it
@@ -132,7 +135,8 @@ def _bits(worker: _Worker, part: Part, start: int) -> Slice:
         assert isinstance(known, IntKeys)
         guess = known
         for at, (reader, habit) in enumerate(zip(worker.readers, worker.habits, strict=True)):
-            found, used = learn_ints(reader, guess, start, high, habit)
+            with reader.turn:
+                found, used = learn_ints(reader, guess, start, high, habit)
             sets[at], guess, needles = found, guess | found, needles + used
     worker.filled = max(map(len, sets)) >= FAR_GLANCE
     return worker.slice(span, sets, known, needles)
@@ -153,7 +157,8 @@ def _islands(worker: _Worker, part: Part, heads: list[int | None], start: int) -
         for reader, head in zip(worker.readers, heads, strict=True):
             if not worth(guess):
                 raise GuessTooPoor
-            found, used = learn_far(reader, guess, start, high, head)
+            with reader.turn:
+                found, used = learn_far(reader, guess, start, high, head)
             sets.append(found)
             guess, needles = guess | found, needles + used
     except GuessTooPoor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import Enum
+from threading import Lock, RLock
 from typing import Any, TypeAlias
 
 import psycopg
@@ -18,7 +19,7 @@ from psycopg.sql import Composable
 
 from reconciler.probe.arrays import Array, ArrayDumper
 from reconciler.probe.tables import Table, quoted
-from schemas.errors import CatalogError, UnavailableError
+from schemas.errors import CatalogError, FencepostError, UnavailableError
 
 Query: TypeAlias = sql.SQL | sql.Composed
 Params: TypeAlias = Sequence[Any] | Mapping[str, Any]
@@ -33,11 +34,15 @@ class Plan(Enum):
 
 
 class Reader:
-    """One connection, one table, and the condition its rows must meet."""
+    """One connection, one table, and the condition its rows must meet. Threads may share it: a statement at a time."""
 
     def __init__(self, connection: psycopg.Connection[Any], table: Table, where: sql.Composed | None = None) -> None:
         self.connection, self.table, self.where = connection, table, where
+        #: For a worker that has several statements to send, one upon the other.
+        self.turn = Lock()
         self._plan: Plan | None = None
+        self._one_at_a_time = RLock()
+        self._failed: FencepostError | None = None
         connection.adapters.register_dumper(Array, ArrayDumper)
         self._must_be_in_a_snapshot()
 
@@ -54,11 +59,22 @@ class Reader:
         self, query: Query, params: Params = (), *, plan: Plan | None = None, binary: bool = True
     ) -> list[tuple[Any, ...]]:
         """All rows of a statement. In text, types without a binary reader (enums) come as str."""
-        with self.naming():
+        with self._one_at_a_time, self._remembering(), self.naming():
             if plan is not None and plan is not self._plan:
                 self._hold(plan)
             with self.connection.cursor(binary=binary) as cursor:
                 return cursor.execute(query, params, prepare=False).fetchall()
+
+    @contextmanager
+    def _remembering(self) -> Iterator[None]:
+        """A failed statement ends the transaction: whoever comes after it is told why, not that it has ended."""
+        if self._failed is not None:
+            raise self._failed
+        try:
+            yield
+        except FencepostError as error:
+            self._failed = error
+            raise
 
     def row(self, query: Query, params: Params = (), *, plan: Plan | None = None) -> Any:
         """The only row of an aggregate."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -217,3 +218,34 @@ def test_a_read_cut_short_is_an_error_and_never_an_end(world: World, how: str, w
     with pytest.raises(UnavailableError, match=r"cannot read public\.t") as raised:
         list(learn([side], INT, announced))
     assert isinstance(raised.value.__cause__, psycopg.Error)
+
+
+def test_both_tables_are_read_at_once_over_one_connection_each(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    sides = []
+    for name in ("r", "s"):
+        table = world.table(name, [])
+        world.hand.execute(f'INSERT INTO public."{name}" SELECT k, 0 FROM generate_series(0, {3 * WIDTH - 1}) k')
+        sides.append(world.side(table))
+    asked: list[tuple[str, float, float]] = []
+    rows_of = Reader.rows
+
+    def timed(reader: Reader, *args: Any, **more: Any) -> Any:
+        begun = time.monotonic()
+        try:
+            return rows_of(reader, *args, **more)
+        finally:
+            asked.append((reader.table.name, begun, time.monotonic()))
+
+    monkeypatch.setattr(Reader, "rows", timed)
+    parts = list(compare(sides[1], sides[0], INT, among(IntKeys.range(0, 3 * WIDTH))))
+    assert sum(len(part.source & part.registry) for part in parts) == 3 * WIDTH
+    ours, theirs = ([(begun, ended) for table, begun, ended in asked if table == name] for name in ("r", "s"))
+    assert any(a < d and c < b for a, b in ours for c, d in theirs)
+
+
+def test_threads_that_share_a_connection_are_told_the_first_failure(world: World) -> None:
+    reader = world.reader(world.table("t", [[1, 0]]))
+    with pytest.raises(UnavailableError, match="division by zero"):
+        reader.rows(sql.SQL("SELECT 1 / 0"))
+    with pytest.raises(UnavailableError, match="division by zero"):  # and not "current transaction is aborted"
+        reader.rows(sql.SQL("SELECT 1"))
