@@ -60,12 +60,14 @@ def ranked(reader: Reader, low: Key | None, high: Key | None, rank: int) -> Key 
     The reader's condition is left out on purpose: a walk to the n-th accepted row could cross the whole table, each time.
     """
     bounds, params = between(reader, low, high)
-    query = reader.sql(
-        "SELECT {key} FROM {table} WHERE {key} IS NOT NULL{bounds} ORDER BY {key} OFFSET {rank} LIMIT 1",
-        bounds=bounds,
-        rank=sql.Literal(rank),
-    )
-    rows = reader.rows(query, params, plan=Plan.INDEX)
+
+    def compose() -> sql.Composed:
+        return reader.sql(
+            "SELECT {key} FROM {table} WHERE {key} IS NOT NULL{bounds} ORDER BY {key} OFFSET %b::int8 LIMIT 1", bounds=bounds
+        )
+
+    shape = ("ranked", bounds.as_bytes(reader.connection))
+    rows = reader.rows(reader.once(shape, compose), [*params, rank], plan=Plan.INDEX)
     return key_from(rows[0][0]) if rows else None
 
 

@@ -25,6 +25,31 @@ PUSHED_BLOCK = 4096
 #: Keys of a rank jump's block from where on smaller ones do not pay.
 _SMALL = 512
 
+#: The words that begin at each of some integers.
+_WORDS = (
+    "SELECT pg_catalog.count(*), pg_catalog.string_agg(pg_catalog.int8send(coalesce(x.w, 0)), ''::bytea ORDER BY r.i)"
+    " FROM ROWS FROM (pg_catalog.unnest(%b::int8[])) WITH ORDINALITY AS r(b, i), LATERAL"
+    " (SELECT pg_catalog.bit_or(1::int8 << ({key} - r.b)::int4) AS w FROM {table}"
+    " WHERE {key} >= r.b AND {key} <= r.b + 63{where}) AS x"
+)
+#: The keys of each range, as offsets from its first.
+_PACKED = (
+    "SELECT pg_catalog.count(*), pg_catalog.string_agg(pg_catalog.int4send(r.i::int4)"
+    " || pg_catalog.int4send(pg_catalog.octet_length(x.o)), ''::bytea) FILTER (WHERE x.o IS NOT NULL),"
+    " pg_catalog.string_agg(x.o, ''::bytea)"
+    " FROM ROWS FROM (pg_catalog.unnest(%b::int8[]), pg_catalog.unnest(%b::int8[])) WITH ORDINALITY AS r(f, l, i),"
+    " LATERAL (SELECT pg_catalog.string_agg(pg_catalog.int4send(({key} - r.f)::int4), ''::bytea) AS o FROM {table}"
+    " WHERE {key} >= r.f AND {key} <= r.l{where}) AS x"
+)
+#: Which ranges do not have exactly their n-th row at their end.
+_DIFFERING = (
+    "SELECT pg_catalog.count(*), pg_catalog.string_agg(pg_catalog.int4send(r.i::int4), ''::bytea)"
+    " FILTER (WHERE x.k IS DISTINCT FROM r.l)"
+    " FROM ROWS FROM (pg_catalog.unnest(%b::int8[]), pg_catalog.unnest(%b::int8[]), pg_catalog.unnest(%b::int8[]))"
+    " WITH ORDINALITY AS r(f, l, n, i) LEFT JOIN LATERAL (SELECT {key} AS k FROM {table}"
+    " WHERE {key} >= r.f{upper}{where} ORDER BY {key} OFFSET r.n - 1 LIMIT 1) AS x ON true"
+)
+
 
 class GuessTooPoor(Exception):
     """So many blocks differ that reading them one by one would cost more than another form."""
@@ -32,13 +57,7 @@ class GuessTooPoor(Exception):
 
 def words(reader: Reader, firsts: Ints) -> Words:
     """The words that begin at `firsts`."""
-    query = reader.sql(
-        "SELECT pg_catalog.count(*), pg_catalog.string_agg(pg_catalog.int8send(coalesce(x.w, 0)), ''::bytea ORDER BY r.i)"
-        " FROM ROWS FROM (pg_catalog.unnest(%b::int8[])) WITH ORDINALITY AS r(b, i), LATERAL"
-        " (SELECT pg_catalog.bit_or(1::int8 << ({key} - r.b)::int4) AS w FROM {table}"
-        " WHERE {key} >= r.b AND {key} <= r.b + 63{where}) AS x"
-    )
-    count, data = reader.row(query, (int8s(firsts),), plan=Plan.INDEX)
+    count, data = reader.row(reader.once("words", lambda: reader.sql(_WORDS)), (int8s(firsts),), plan=Plan.INDEX)
     if count != len(firsts) or len(data or b"") != 8 * count:
         raise reader.incomplete(f"{count} words of {len(firsts)} came")
     return np.frombuffer(data or b"", ">u8").astype(np.uint64)
@@ -71,14 +90,7 @@ def _portions(firsts: Ints, lasts: Ints) -> list[slice]:
 
 
 def _packed(reader: Reader, firsts: Ints, lasts: Ints) -> IntKeys:
-    query = reader.sql(
-        "SELECT pg_catalog.count(*), pg_catalog.string_agg(pg_catalog.int4send(r.i::int4)"
-        " || pg_catalog.int4send(pg_catalog.octet_length(x.o)), ''::bytea) FILTER (WHERE x.o IS NOT NULL),"
-        " pg_catalog.string_agg(x.o, ''::bytea)"
-        " FROM ROWS FROM (pg_catalog.unnest(%b::int8[]), pg_catalog.unnest(%b::int8[])) WITH ORDINALITY AS r(f, l, i),"
-        " LATERAL (SELECT pg_catalog.string_agg(pg_catalog.int4send(({key} - r.f)::int4), ''::bytea) AS o FROM {table}"
-        " WHERE {key} >= r.f AND {key} <= r.l{where}) AS x"
-    )
+    query = reader.once("packed", lambda: reader.sql(_PACKED))
     count, heads, data = reader.row(query, (int8s(firsts), int8s(lasts)), plan=Plan.INDEX)
     pairs = np.frombuffer(heads or b"", ">i4").reshape(-1, 2).astype(np.int64)
     if count != len(firsts) or pairs[:, 1].sum() != len(data or b""):
@@ -130,21 +142,18 @@ def differing(reader: Reader, firsts: Ints, lasts: Ints, counts: Ints) -> Ints:
     """Which blocks do not hold exactly `counts` rows between first and last."""
     if not len(firsts):
         return firsts
-    # With a condition the walk to the w-th row could cross the whole table, so it needs an upper bound; without one, the
-    # bound would only double the price of each index entry.
-    upper = reader.sql(" AND {key} <= r.l") if reader.where is not None else reader.sql("")
-    query = reader.sql(
-        "SELECT pg_catalog.count(*), pg_catalog.string_agg(pg_catalog.int4send(r.i::int4), ''::bytea)"
-        " FILTER (WHERE x.k IS DISTINCT FROM r.l)"
-        " FROM ROWS FROM (pg_catalog.unnest(%b::int8[]), pg_catalog.unnest(%b::int8[]), pg_catalog.unnest(%b::int8[]))"
-        " WITH ORDINALITY AS r(f, l, n, i) LEFT JOIN LATERAL (SELECT {key} AS k FROM {table}"
-        " WHERE {key} >= r.f{upper}{where} ORDER BY {key} OFFSET r.n - 1 LIMIT 1) AS x ON true",
-        upper=upper,
-    )
+    query = reader.once("differing", lambda: _differing(reader))
     count, bad = reader.row(query, (int8s(firsts), int8s(lasts), int8s(counts)), plan=Plan.INDEX)
     if count != len(firsts):
         raise reader.incomplete(f"{count} blocks of {len(firsts)} came")
     return np.sort(np.frombuffer(bad or b"", ">i4").astype(np.int64)) - 1
+
+
+def _differing(reader: Reader) -> sql.Composed:
+    # With a condition the walk to the w-th row could cross the whole table, so it needs an upper bound; without one, the
+    # bound would only double the price of each index entry.
+    upper = reader.sql(" AND {key} <= r.l") if reader.where is not None else reader.sql("")
+    return reader.sql(_DIFFERING, upper=upper)
 
 
 def pushed(reader: Reader, guess: IntKeys, low: int, high: int) -> tuple[IntKeys, int]:

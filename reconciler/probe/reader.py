@@ -6,7 +6,7 @@ driver's error as its cause. Nothing here opens, ends or retries a transaction.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from threading import Lock, RLock
@@ -15,13 +15,13 @@ from typing import Any, TypeAlias
 import psycopg
 from psycopg import sql
 from psycopg.pq import TransactionStatus
-from psycopg.sql import Composable
+from psycopg.sql import Composable, Composed
 
 from reconciler.probe.arrays import Array, ArrayDumper
 from reconciler.probe.tables import Table, quoted
 from schemas.errors import CatalogError, FencepostError, UnavailableError
 
-Query: TypeAlias = sql.SQL | sql.Composed
+Query: TypeAlias = sql.SQL | sql.Composed | bytes
 Params: TypeAlias = Sequence[Any] | Mapping[str, Any]
 
 
@@ -43,6 +43,7 @@ class Reader:
         self._plan: Plan | None = None
         self._one_at_a_time = RLock()
         self._failed: FencepostError | None = None
+        self._texts: dict[Hashable, bytes] = {}
         connection.adapters.register_dumper(Array, ArrayDumper)
         self._must_be_in_a_snapshot()
 
@@ -123,6 +124,13 @@ class Reader:
             where=self.and_where(),
             **more,
         )
+
+    def once(self, name: Hashable, make: Callable[[], Composed]) -> bytes:
+        """The text of a statement that is asked for every slice; composing it costs more than some of them take."""
+        text = self._texts.get(name)
+        if text is None:
+            text = self._texts[name] = make().as_bytes(self.connection)
+        return text
 
     def and_where(self) -> Composable:
         return sql.SQL("") if self.where is None else sql.SQL(" AND ({})").format(self.where)
