@@ -24,7 +24,8 @@ POLL_S = 0.2
 
 def follow(ledger: Ledger, settings: str, say: Say) -> Outcome | None:
     """Wait for a captain of the same settings (their hash) that is at work; its outcome. None where there is none, or it
-    died. Raises RefusedWrite where somebody writes under other settings, FencepostError where the captain failed."""
+    died, or one of other settings has ended. Raises RefusedWrite where somebody writes under other settings,
+    FencepostError where the captain failed."""
     if not ledger.exists():
         return None
     killed.settle(ledger)  # a captain that is known to be dead is not waited for
@@ -33,22 +34,24 @@ def follow(ledger: Ledger, settings: str, say: Say) -> Outcome | None:
     if taken.rank < lease.Rank.CUTOVER:  # a sweep or an audit: it gives way between two of its batches
         return None
     run = taken.run
-    if recall.running(ledger, KIND, settings) != run and (past := recall.load(ledger, run)).state == history.State.RUNNING:
+    # Its own settings are asked for: other followers of the same settings have runs open too, and a captain that was
+    # asked for less may have ended with a CLEAR before its lease is free.
+    alike = recall.asked_alike(ledger, run, KIND, settings)
+    if not alike and (past := recall.load(ledger, run)).state == history.State.RUNNING:
         raise RefusedWrite(
             f"registry rows are being written by {taken.described}, a {past.kind} under other settings or options",
             hint="wait until that run has ended: fencepost runs",
         )
-    say.waiting(f"for the cutover at work, {taken.described}: its report will be ours")
+    say.waiting(f"for the cutover at work, {taken.described}{': its report will be ours' if alike else ', to end'}")
     while True:
-        past = recall.load(ledger, run)
-        if past.report is not None:
-            return _outcome(ledger, past.report)
-        if past.state not in (history.State.RUNNING, history.State.KILLED):
-            raise FencepostError(f"the cutover that was followed, run {run}, did not finish: {past.note or past.state}")
         holder = lease.holder_of(ledger)
+        past = recall.load(ledger, run)  # after the lease: it may have ended between the two looks
+        if alike and past.report is not None:
+            return _outcome(ledger, past.report)
+        if alike and past.state not in (history.State.RUNNING, history.State.KILLED):
+            raise FencepostError(f"the cutover that was followed, run {run}, did not finish: {past.note or past.state}")
         if holder is None or holder.run != run:
-            past = recall.load(ledger, run)  # it may have ended between the two looks
-            return _outcome(ledger, past.report) if past.report is not None else None
+            return None
         time.sleep(POLL_S)
 
 

@@ -75,7 +75,7 @@ def run(
         r.stand_down(f"{held.described} was quicker; its report is ours")
     followed = captain.follow(ledger, mine, say)
     if followed is None:
-        raise FencepostError(f"the cutover at work, {held.described}, died", hint="run the cutover again")
+        raise FencepostError(f"the cutover at work, {held.described}, left no report", hint="run the cutover again")
     return followed
 
 

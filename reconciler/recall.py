@@ -131,17 +131,12 @@ def load(ledger: Ledger, run: str) -> Past:
     return _past(row)
 
 
-def running(ledger: Ledger, kind: str, settings: str) -> str | None:
-    """The newest run of this kind and these settings that has not ended."""
+def asked_alike(ledger: Ledger, run: str, kind: str, settings: str) -> bool:
+    """Whether that run is of this kind and these settings, whatever became of it."""
     r = tables.run.c
-    with ledger.begin("look for a run at work") as connection:
-        found = connection.scalar(
-            sa.select(r.id)
-            .where(r.kind == kind, r.settings == settings, r.state == State.RUNNING)
-            .order_by(r.id.desc())
-            .limit(1)
-        )
-    return None if found is None else str(found)
+    with ledger.begin("look what a run was asked") as connection:
+        found = connection.scalar(sa.select(r.id).where(r.id == run, r.kind == kind, r.settings == settings))
+    return found is not None
 
 
 def found_keys(ledger: Ledger, run: str) -> Iterator[FoundPart]:
