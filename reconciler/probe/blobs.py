@@ -17,6 +17,9 @@ from reconciler.probe.tables import canonical, not_null
 from schemas.errors import BadKey
 from schemas.keys import INT64_MAX, WIDTHS, ByteKeys, IntKeys, Key, KeySet
 
+#: Bytes of a key as it is sent.
+_SENT = {"int": 8, "uuid": 16}
+
 
 def between(reader: Reader, low: Key | None, high: Key | None) -> tuple[sql.Composable, list[Any]]:
     """` AND low <= key AND key < high`, with its parameters. Only where the table is read `by_range`."""
@@ -90,16 +93,19 @@ def first_keys(reader: Reader, low: Key | None, high: Key | None, limit: int | N
         tail = reader.sql(" ORDER BY {key} LIMIT {limit}", limit=sql.Literal(limit))
     send = {"int": "pg_catalog.int8send(x.k::int8)", "uuid": "pg_catalog.uuid_send(x.k)"}.get(reader.table.kind)
     if send is not None:
+        # Not counted beside: of keys of one width the answer's length tells how many came, and counting costs a tenth more.
         query = reader.sql(
-            "SELECT pg_catalog.count(*), NULL::bytea, pg_catalog.string_agg({send}, ''::bytea) FROM"
+            "SELECT pg_catalog.string_agg({send}, ''::bytea) FROM"
             " (SELECT {key} AS k FROM {table} WHERE {key} IS NOT NULL{bounds}{where}{tail}) AS x",
             bounds=bounds,
             tail=tail,
             send=sql.SQL(send),
         )
+        (data,) = reader.row(query, params, plan=Plan.INDEX)
+        row = len(data or b"") // _SENT[reader.table.kind], None, data
     else:
         query = packing(reader, reader.sql("{table}"), bounds, tail)
-    row = reader.row(query, params, plan=Plan.INDEX)
+        row = reader.row(query, params, plan=Plan.INDEX)
     return unpacked(reader, row), limit is None or row[0] < limit
 
 

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from schemas import key_sets as key_sets_module
+from schemas.key_sets import joined
 from schemas.keys import MAX_KEY_BYTES, WIDTHS, ByteKeys, KeySet, UuidKey, key_type
 
 TEXT, UUID = key_type("text"), UuidKey()
@@ -43,6 +45,35 @@ def test_the_algebra_is_that_of_sets(a: set[bytes], b: set[bytes]) -> None:
     assert set(of(a) & of(b)) == a & b
     assert set(of(a) - of(b)) == a - b
     assert (of(a) == of(b)) == (a == b)
+
+
+#: The first eight bytes tell some apart and others not.
+alike = st.builds(lambda head, tail: head * 8 + tail, st.sampled_from([b"a", b"b", b"c"]), st.binary(min_size=1, max_size=2))
+
+
+@given(st.sets(alike, max_size=60), st.sets(alike, max_size=4), st.sets(alike, max_size=4), st.sampled_from([1, 3, 2048]))
+@settings(max_examples=300)
+def test_sets_that_differ_in_a_handful_of_keys_differ_in_exactly_those(
+    both: set[bytes], ours: set[bytes], theirs: set[bytes], few: int
+) -> None:
+    a, b = ({key.rstrip(b"\0") for key in both | own} for own in (ours, theirs))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(key_sets_module, "FEW", few)
+        assert set(of_bytes(a) - of_bytes(b)) == a - b
+        assert set(of_bytes(b) - of_bytes(a)) == b - a
+        assert set(of_bytes(a) & of_bytes(b)) == a & b
+
+
+@given(st.lists(st.sets(alike, max_size=5), min_size=1, max_size=30), st.sampled_from([1, 12]))
+def test_however_many_sets_are_joined_nothing_is_lost_or_doubled(sets: list[set[bytes]], many: int) -> None:
+    plain = [{key.rstrip(b"\0") for key in keys} for keys in sets]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(key_sets_module, "MANY_RUNS", many)
+        assert list(joined([of_bytes(keys) for keys in plain])) == sorted(set().union(*plain))
+
+
+def of_bytes(keys: set[bytes]) -> ByteKeys:
+    return ByteKeys.of(np.array(sorted(keys), "S16"))
 
 
 @given(key_sets, st.none() | keys_of_any_width, st.none() | keys_of_any_width)
