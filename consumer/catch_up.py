@@ -77,7 +77,9 @@ class _CatchUp:
                 self.session.attach()
         if self.session.flushes:
             self.session.tidy()
-        return self._state()
+        state = self._state()
+        self.session.judge_numbers({(p.topic, p.partition): p.high for p in state.partitions if p.drained})
+        return state
 
     # -- reading ------------------------------------------------------------------------------------------------------
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from consumer.formats.contract import Decoder
 from consumer.segments import Segment, fold_batches
+from consumer.sequences import blocks
 from consumer.streams.contract import Place, Reading
-from schemas.events import EventBatch, RawBatch, Unreadable
+from schemas.events import EventBatch, Int64s, RawBatch, Unreadable
+from schemas.int_keys import IntKeys
 from schemas.keys import KeyType
 
 #: Unreadable records of one flush; each may keep a kilobyte.
@@ -60,6 +62,9 @@ class Flush:
     records: int = 0
     ignored: int = 0
     sizes: Mapping[str, int] = field(default_factory=dict)  #: bytes read, by topic
+    numbered: Collection[str] = ()  #: topics whose records have numbers
+    numbers: Mapping[str, Sequence[tuple[int, IntKeys]]] = field(default_factory=dict)  #: by numbering, in blocks
+    unnumbered: Mapping[str, int] = field(default_factory=dict)  #: records without one, by numbering
     stored_before_s: float | None = None  #: how long storing the flush before this one took
 
     @property
@@ -85,6 +90,7 @@ class Intake:
 
     decoders: Mapping[str, Decoder]
     key_types: Mapping[str, KeyType]
+    numberings: Mapping[str, str] = field(default_factory=dict)  #: topic -> the numbering of its records
     records: int = 0
     stored_before_s: float | None = None
     _at: dict[Place, _At] = field(default_factory=dict)
@@ -92,29 +98,41 @@ class Intake:
     _unreadable: list[Unreadable] = field(default_factory=list)
     _ignored: int = 0
     _sizes: Counter[str] = field(default_factory=Counter)
+    _numbers: dict[str, list[Int64s]] = field(default_factory=dict)
+    _unnumbered: Counter[str] = field(default_factory=Counter)
+    _ended: dict[Place, int] = field(default_factory=dict)
 
     def begin(self, at: Mapping[Place, int], topic_ids: Mapping[str, str | None], event_us: Mapping[Place, int | None]) -> None:
         """Forget everything, and go on from where the ledger stands."""
         self._at = {
             place: _At(offset, offset, topic_ids.get(place[0]), event_us=event_us.get(place)) for place, offset in at.items()
         }
+        self._ended = {}
         self._clear()
 
     def _clear(self) -> None:
         self.records, self._ignored = 0, 0
         self._batches, self._unreadable = {}, []
         self._sizes = Counter()
+        self._numbers, self._unnumbered = {}, Counter()
 
     def reached(self) -> dict[Place, int]:
         return {place: at.reached for place, at in self._at.items()}
+
+    def ended(self) -> dict[Place, int]:
+        """Places read to their ends, and stored as far."""
+        return {place: end for place, end in self._ended.items() if self._at[place].reached == self._at[place].stored}
 
     def take(self, reading: Reading) -> None:
         """Decode. Raises UnavailableError where the schema registry is away; the intake is then to be begun anew."""
         for raw in reading.batches:
             self._take(raw)
         for place, end in reading.ends.items():
-            if (at := self._at.get(place)) is not None and end > at.reached:
-                at.reached = end  # only control records and aborted ones lie between
+            if (at := self._at.get(place)) is None:
+                continue
+            if end >= at.reached:
+                self._ended[place] = end
+            at.reached = max(at.reached, end)  # only control records and aborted ones lie between
         for place, epoch in reading.epochs.items():
             if (at := self._at.get(place)) is not None:
                 at.epoch = epoch
@@ -133,10 +151,19 @@ class Intake:
         if decoded.unreadable:
             self._unreadable.extend(decoded.unreadable)
         self._ignored += decoded.ignored
+        if decoded.numbers is not None:
+            self._number(raw.topic, decoded.numbers, decoded.unnumbered)
+        self._ended.pop(place, None)
         self._sizes[raw.topic] += sum(map(len, filter(None, raw.values)))
         self.records += len(raw)
         at.reached = int(raw.offsets[-1]) + 1
         at.anchor = (int(raw.offsets[-1]), raw.values[-1])
+
+    def _number(self, topic: str, numbers: Int64s, unnumbered: int) -> None:
+        name = self.numberings.get(topic)
+        if name is not None:
+            self._numbers.setdefault(name, []).append(numbers)
+            self._unnumbered[name] += unnumbered
 
     @property
     def full(self) -> bool:
@@ -154,6 +181,13 @@ class Intake:
             for place, newest in segment.newest.items():
                 at = self._at[place]
                 at.event_us = newest if at.event_us is None else max(at.event_us, newest)
+        numbers = {}
+        for name, columns in self._numbers.items():
+            found = blocks(columns)
+            if found is None:
+                self._unnumbered[name] += sum(map(len, columns))
+            else:
+                numbers[name] = found
         return Flush(
             moves=tuple(_move(place, at) for place, at in sorted(self._at.items()) if at.reached != at.stored),
             segments=segments,
@@ -161,6 +195,9 @@ class Intake:
             records=self.records,
             ignored=self._ignored,
             sizes=dict(self._sizes),
+            numbered=self.numberings.keys(),
+            numbers=numbers,
+            unnumbered=dict(self._unnumbered),
             stored_before_s=self.stored_before_s,
         )
 

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from consumer import totals
+from consumer import numbered, totals
 from consumer.aside import set_aside
 from consumer.intake import Flush, Hole, Move
 from consumer.segments import Segment
@@ -35,6 +35,8 @@ def store(ledger: Ledger, incarnation: int, flush: Flush, key_types: Mapping[str
         # Locks are taken in one order everywhere, positions first, then data types by name: no two trackers deadlock.
         for part in sorted(flush.segments, key=lambda s: s.data_type):
             append(db, incarnation, part, key_types[part.data_type], ledger.schema)
+        if flush.numbered:
+            numbered.append(db, incarnation, flush)
         totals.add(db, totals.of_flush(flush))
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from consumer import merge
+from consumer import merge, numbering
 from consumer.attach import Attached, attach
 from consumer.formats.contract import Decoder
 from consumer.intake import Flush, Intake
@@ -107,6 +107,17 @@ class Session:
             merge.tidy(self.ledger, self.attached.incarnation, self.key_types, self.settings.ledger.keep)
         except FencepostError as error:
             log.warning("segments were not merged", extra={"event": "merge_failed", "why": str(error)})
+        self.judge_numbers(self.intake.ended())
+
+    def judge_numbers(self, ended: Mapping[Place, int]) -> None:
+        """Where events are numbered. An estimate is no reason to stop reading, so a failure is only told."""
+        about = [one for one in self.settings.numberings() if {*one.topics} & {*self.topics}]
+        if self.attached is None or not about:
+            return
+        try:
+            numbering.judge(self.ledger, self.attached.incarnation, about, ended)
+        except FencepostError as error:
+            log.warning("numbers were not judged", extra={"event": "numbers_unjudged", "why": str(error)})
 
 
 @contextmanager
@@ -130,7 +141,11 @@ def opened(
                 key_types=key_types,
                 stream=stream,
                 topics=topics,
-                intake=Intake(decoders=decode, key_types=key_types),
+                intake=Intake(
+                    decoders=decode,
+                    key_types=key_types,
+                    numberings={topic: one.name for one in settings.numberings() for topic in one.topics if topic in topics},
+                ),
             )
         finally:
             stream.close()

@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from consumer.intake import Flush
 from schemas.audit_ledger import total
-from schemas.metrics import BYTES, DECODE_ERRORS, EVENTS, FLUSH_SECONDS, Metric, Op, buckets, sum_of
+from schemas.metrics import BYTES, DECODE_ERRORS, EVENTS, FLUSH_SECONDS, UNNUMBERED, Metric, Op, buckets, sum_of
 
 #: Name, subject, kind.
 Totals = Counter[tuple[str, str, str]]
@@ -27,6 +27,8 @@ def of_flush(flush: Flush) -> Totals:
         found[EVENTS.name, part.data_type, Op.DELETE] += part.deletes
     for topic, size in flush.sizes.items():
         found[BYTES.name, topic, ""] += size
+    for name, count in flush.unnumbered.items():
+        found[UNNUMBERED.name, name, ""] += count
     for record in flush.unreadable:
         found[DECODE_ERRORS.name, record.topic, ""] += 1
     if flush.stored_before_s is not None:

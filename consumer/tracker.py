@@ -146,6 +146,7 @@ class Tracker:
         if self._owned and _changed(before, shape):
             self._last_flush(session)
             self._attach(session)
+        session.judge_numbers(session.intake.ended())  # also while nothing comes: what was missing then is missing now
         return shape
 
     def _stored(self, flush: Flush) -> None:

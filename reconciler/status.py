@@ -15,9 +15,10 @@ import sqlalchemy as sa
 
 from databases.connect import connect
 from databases.ledger import Ledger
-from reconciler import catalog
+from reconciler import catalog, numbers
 from reconciler.auditing import standing
 from reconciler.auditing.standing import Estimate
+from reconciler.numbers import Numbers
 from reconciler.sweeping.known import Known, known
 from schemas import ledger as tables
 from schemas.errors import FencepostError
@@ -64,6 +65,7 @@ class Status:
     holes: list[Hole] = field(default_factory=list)
     quarantine_open: int = 0
     quarantine_accepted: int = 0
+    numbers: list[Numbers] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def plain(self) -> dict[str, Any]:
@@ -72,6 +74,7 @@ class Status:
             "data_types": [t.plain() for t in self.types],
             "holes": [_hole(hole) for hole in self.holes],
             "quarantine": {"open": self.quarantine_open, "accepted": self.quarantine_accepted},
+            "numbers": [found.plain() for found in self.numbers],
             "notes": self.notes,
         }
 
@@ -111,6 +114,7 @@ def run(settings: Settings, ledger: Ledger, *, ends: Ends | None) -> Status:
             ).all()
         )
         fewer = standing.estimated(connection, settings)
+        status.numbers = numbers.read(connection, settings)
     status.quarantine_open = int(counts.get("open", 0))
     status.quarantine_accepted = int(counts.get("accepted", 0))
     for name, data_type in settings.data_types.items():

@@ -72,6 +72,7 @@ class EventShape(Strict):
     delete: tuple[str, ...] = ()
     time: str | None = None  #: None: the broker's timestamp
     sequence: str | None = None  #: where the pipeline numbers its events; None: it does not, or nobody looks
+    numbering: str | None = None  #: data types of other topics with this name are numbered by the same sequence
 
     @model_validator(mode="after")
     def _ops(self) -> Self:
@@ -79,6 +80,8 @@ class EventShape(Strict):
             raise ValueError("'create' must list the values of 'op' that announce a creation")
         if {*self.create} & {*self.delete}:
             raise ValueError("'create' and 'delete' share a value, which cannot be both a creation and a deletion")
+        if self.numbering is not None and self.sequence is None:
+            raise ValueError("'numbering' says with whom events are numbered, and 'sequence', where, is not set")
         return self
 
 

@@ -182,6 +182,42 @@ ESTIMATED_MISSING = Metric(
     help="Estimate from the log alone: creations fewer than usual since the last look. Never a verdict.",
     labels=("data_type",),
 )
+SEQUENCE_JUDGED = Metric(
+    name="fencepost_sequence_judged_total",
+    kind=Kind.COUNTER,
+    help="Numbers of numbered events that were judged, read or missing.",
+    labels=("numbering",),
+)
+SEQUENCE_MISSING = Metric(
+    name="fencepost_sequence_missing_total",
+    kind=Kind.COUNTER,
+    help="Estimate from the log alone: numbers that no event read had, once settled. Never a verdict.",
+    labels=("numbering",),
+)
+SEQUENCE_LATE = Metric(
+    name="fencepost_sequence_late_total",
+    kind=Kind.COUNTER,
+    help="Numbers counted as missing that came after all.",
+    labels=("numbering",),
+)
+SEQUENCE_OPEN = Metric(
+    name="fencepost_sequence_open",
+    kind=Kind.GAUGE,
+    help="Numbers that no event read had so far, and that may come yet.",
+    labels=("numbering",),
+)
+SEQUENCE_UNUSUAL = Metric(
+    name="fencepost_sequence_missing_above_usual",
+    kind=Kind.GAUGE,
+    help="Estimate from the log alone: numbers missing beyond the usual share, this hour and the last. Never a verdict.",
+    labels=("numbering",),
+)
+UNNUMBERED = Metric(
+    name="fencepost_unnumbered_events_total",
+    kind=Kind.COUNTER,
+    help="Records that said something, or could not be read, without a number where events are numbered.",
+    labels=("numbering",),
+)
 LEASE_HELD = Metric(
     name="fencepost_audit_lease_held",
     kind=Kind.GAUGE,
@@ -200,7 +236,8 @@ BUILD = Metric(
 ALL: tuple[Metric, ...] = (
     EVENTS, BYTES, DECODE_ERRORS, ROWS_AUDITED, DROPS, LATE, DROP_RATE_LOW, GAPS_OPEN, IN_FLIGHT, REGISTRY_LAG, LAST_AUDIT,
     BLIND, LAG_RECORDS, LAG_SECONDS, FLUSH_SECONDS, COMPARE_SECONDS, SWEEP_PROGRESS, SWEEP_FINISHED, HOLES_OPEN,
-    QUARANTINE_OPEN, CLOCK_SKEW, ESTIMATED_MISSING, LEASE_HELD, BUILD,
+    QUARANTINE_OPEN, CLOCK_SKEW, ESTIMATED_MISSING, SEQUENCE_JUDGED, SEQUENCE_MISSING, SEQUENCE_LATE, SEQUENCE_OPEN,
+    SEQUENCE_UNUSUAL, UNNUMBERED, LEASE_HELD, BUILD,
 )  # fmt: skip
 
 
@@ -215,6 +252,7 @@ def values(settings: Settings) -> dict[str, tuple[str, ...]]:
         "window": tuple(label(window) for window in windows(settings.audit.every)),
         "reason": tuple(Blind),
         "side": tuple(Side),
+        "numbering": tuple(numbering.name for numbering in settings.numberings()),
     }
 
 

@@ -25,6 +25,7 @@ from prometheus_client.registry import Collector
 from databases.ledger import Ledger
 from reconciler.auditing import standing
 from reconciler.auditing.standing import Standing
+from reconciler.numbers import Numbers
 from schemas import metrics as m
 from schemas.errors import FencepostError
 from schemas.settings import Settings
@@ -87,6 +88,7 @@ class Exposition(Collector):
         }
         self._of_types(out, s, types, blind)
         self._of_topics(out, s, topics)
+        self._of_numberings(out, s, held)
         if next(iter(self.settings.data_types)) in held:
             out[m.HOLES_OPEN.name] = {(): s.holes}
             out[m.QUARANTINE_OPEN.name] = {(): s.quarantine}
@@ -134,6 +136,24 @@ class Exposition(Collector):
             records[place] = float(behind)
             seconds[place] = max(0.0, now - event_us / 1e6) if behind and event_us is not None else 0.0
         out[m.LAG_RECORDS.name], out[m.LAG_SECONDS.name] = records, seconds
+
+    def _of_numberings(self, out: dict[str, dict[Labels, Any]], s: Standing, held: set[str]) -> None:
+        names = [numbering.name for numbering in self.settings.numberings() if numbering.data_types[0] in held]
+        for metric in (m.SEQUENCE_JUDGED, m.SEQUENCE_MISSING, m.SEQUENCE_LATE, m.UNNUMBERED):
+            out[metric.name] = {(name,): s.total(metric.name, name) for name in names}
+        out[m.SEQUENCE_OPEN.name] = {(name,): _open(s.numbers.get(name)) for name in names}
+        out[m.SEQUENCE_UNUSUAL.name] = {(name,): _above_usual(s.numbers.get(name)) for name in names}
+
+
+def _open(found: Numbers | None) -> float:
+    """0 where nothing is judged yet; not a number where they are too many to be counted."""
+    if found is None or found.since is None:
+        return 0.0
+    return float("nan") if found.open is None else float(found.open)
+
+
+def _above_usual(found: Numbers | None) -> float:
+    return 0.0 if found is None else found.above_usual or 0.0
 
 
 def _family(metric: m.Metric, samples: Mapping[Labels, Any]) -> Family:

@@ -15,8 +15,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from databases.ledger import Ledger
+from reconciler import numbers
 from reconciler.auditing.book import UNJUDGED
 from reconciler.auditing.rate import lower_bound
+from reconciler.numbers import Numbers
 from schemas import audit_ledger as tables
 from schemas import ledger as log_tables
 from schemas import metrics as m
@@ -45,6 +47,7 @@ class Standing:
     sweep_finished: dict[str, float] = field(default_factory=dict)
     sweep_progress: dict[str, float] = field(default_factory=dict)
     estimated_missing: dict[str, float] = field(default_factory=dict)
+    numbers: dict[str, Numbers] = field(default_factory=dict)
     holes: int = 0
     quarantine: int = 0
 
@@ -84,6 +87,7 @@ def read(ledger: Ledger, settings: Settings) -> Standing:
         _rates(db, s, settings)
         _sweeps(db, s)
         s.estimated_missing = {name: found.missing for name, found in estimated(db, settings).items()}
+        s.numbers = {",".join(found.topics): found for found in numbers.read(db, settings)}
     return s
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reconciler.numbers import Numbers, Ranges
 from reconciler.status import Status, TypeStatus
 from schemas.log_state import Hole
 from terminal.layout import columns, counted, moment, wrapped
@@ -16,6 +17,7 @@ def text(status: Status) -> str:
     lines = columns([head, *(_row(t) for t in status.types)], indent="")
     lines += ["", *(line for t in status.types for line in _sweep(t))]
     lines += [line for t in status.types for line in _fewer(t)]
+    lines += [line for found in status.numbers for line in _numbers(found)]
     lines += [*_holes(status.holes), *_quarantine(status)]
     for note in status.notes:
         lines += wrapped(f"Note: {note}")
@@ -59,6 +61,33 @@ def _fewer(t: TypeStatus) -> list[str]:
         f" {counted(round(t.fewer.missing), 'creation')} fewer than usual were announced since. An estimate, no verdict: fewer"
         " rows may have been created."
     )
+
+
+def _numbers(n: Numbers) -> list[str]:
+    """What numbered events say by themselves: an estimate, and said to be one."""
+    of = f"Numbers of the events in {', '.join(n.topics)}"
+    if n.since is None:
+        return wrapped(f"{of}: not judged until all partitions were read to their ends")
+    share = f" ({100 * n.missing / n.judged:.2g} %)" if n.missing else ""
+    usual = "what is usual is not known yet" if n.usual is None else f"{100 * n.usual:.2g} % is usual"
+    lines = wrapped(
+        f"{of}: judged up to {n.judged_to:,} as of {moment(n.as_of)}; of {n.judged:,} this hour and the last"
+        f" {n.missing:,} missing{share}, {usual}. An estimate, no verdict: a transaction that was rolled back leaves a gap too."
+    )
+    if n.ranges:
+        more = f", the newest of {n.kept:,} ranges of a day" if n.kept > len(n.ranges) else ""
+        lines += wrapped(f"missing: {_ranges(n.ranges)}{more}", first="  ")
+    if n.open is None:
+        lines += wrapped("more are open than can be counted: is a partition not read to its end?", first="  ")
+    elif n.open:
+        lines += wrapped(f"open, they may come yet: {n.open:,}, such as {_ranges(n.open_ranges)}", first="  ")
+    if n.unnumbered:
+        lines += wrapped(f"{counted(n.unnumbered, 'record')} had no number", first="  ")
+    return lines
+
+
+def _ranges(ranges: Ranges) -> str:
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
 
 
 def _holes(holes: list[Hole]) -> list[str]:

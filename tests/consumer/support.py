@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from consumer.streams.memory import MemoryLog
 from databases.ledger import Ledger
 from schemas import ledger as tables
+from schemas import sequence_ledger as numbers_of
 from schemas.announced import Announced, fold
 from schemas.keys import IntKey, KeyType
 from schemas.ledger import Said
@@ -26,6 +27,7 @@ def settings(
     bootstrap: str = "memory:1",
     group: str = "fencepost",
     types: Mapping[str, Sequence[str]] | None = None,
+    sequence: str | None = None,
     **more: Any,
 ) -> Settings:
     """Settings whose data types (name -> topics) read JSON events `{"type", "id", "op", "at"}`."""
@@ -39,7 +41,8 @@ def settings(
                 "topics": list(topics),
                 "format": "json",
                 "match": {"type": name},
-                "event": {"key": "id", "op": "op", "create": ["created"], "delete": ["deleted"], "time": "at"},
+                "event": {"key": "id", "op": "op", "create": ["created"], "delete": ["deleted"], "time": "at"}
+                | ({"sequence": sequence, "numbering": "all"} if sequence else {}),
                 "source": {"table": f"public.{name}s", "key": "id"},
                 "registry": {"table": f"public.{name}_registry", "key": "record_id"},
             }
@@ -107,3 +110,13 @@ def rows(ledger: Ledger, table: sa.Table) -> list[Any]:
 def positions(ledger: Ledger) -> dict[tuple[str, int], int]:
     newest = max((r.incarnation for r in rows(ledger, tables.position)), default=0)
     return {(r.topic, r.partition): r.next_offset for r in rows(ledger, tables.position) if r.incarnation == newest}
+
+
+def age(ledger: Ledger, minutes: int) -> None:
+    """As if so much time had passed since the numbers of events in the ledger were read and judged."""
+    s, p, x = numbers_of.sequence_seen.c, numbers_of.sequence_place.c, numbers_of.sequence.c
+    by = sa.text(f"interval '{minutes} minutes'")
+    with ledger.begin() as db:
+        db.execute(sa.update(numbers_of.sequence_seen).values(at=s.at - by))
+        db.execute(sa.update(numbers_of.sequence_place).values(since=p.since - by, ended_at=p.ended_at - by))
+        db.execute(sa.update(numbers_of.sequence).values(begun_at=x.begun_at - by))

@@ -14,13 +14,13 @@ from alembic.migration import MigrationContext
 from psycopg import sql
 
 from databases.ledger import Ledger, head
-from schemas import audit_ledger
+from schemas import audit_ledger, sequence_ledger
 from schemas.errors import LedgerError, UnavailableError
 from schemas.ledger import metadata
 from schemas.settings import Dsn
 
 SCHEMA = "fencepost"
-assert audit_ledger.audit.metadata is metadata  # its tables are compared too
+assert audit_ledger.audit.metadata is sequence_ledger.sequence.metadata is metadata  # their tables are compared too
 
 
 @contextmanager

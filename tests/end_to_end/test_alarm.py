@@ -77,6 +77,7 @@ def test_a_burst_of_drops_pages_with_its_rate_and_the_page_is_taken_back(
         ("tracker", {"flush_every": "200ms"}),
         ("sweep", {"every": "1h"}),
         ("alerts/webhook", None),
+        ("data_types/item/event/sequence", "id"),
     )
     settings = Settings.model_validate(here.settings)
     application = Application(items)

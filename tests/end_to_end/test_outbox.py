@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
+from databases.ledger import Ledger
+from schemas.settings import Settings
 from tests.conftest import DebeziumFactory
+from tests.consumer.support import age
 from tests.end_to_end.installation import Installation, arrived, execute, register, registered, registry_table, settings
 from tests.stack.connect import Format
 from tests.stack.kafka import Kafka
@@ -61,6 +65,7 @@ def data_type(name: str, topic: str, format: Format) -> dict[str, Any]:
             "create": ["created"],
             "delete": ["deleted"],
             "time": "after.created_at",
+            "sequence": "after.id",
         },
         "source": {"table": f"public.{TABLES[name]}", "key": "id", "created_at": "created_at"},
         "registry": {
@@ -144,3 +149,34 @@ def test_two_data_types_of_one_outbox_are_told_apart_and_each_loss_is_named(
     assert cutover.of("job_artifact")["backfilled"] == 12
     assert registered(target, "job_artifact") == sorted({*range(2, 37)})
     assert registered(target, "lfs_object") == [*range(1, 11), *range(31, 37)]
+
+    # What the events' numbers say, whatever they are about: a transaction that is rolled back leaves a gap for good, one
+    # that commits late for a while.
+    with psycopg.connect(source, autocommit=True) as db, psycopg.connect(source) as slow:
+        GitLab(slow).event("project", "created", {"model_record_id": 90})
+        with psycopg.connect(source) as other:
+            GitLab(other).event("project", "created", {"model_record_id": 91})
+            other.rollback()
+        GitLab(db).event("project", "created", {"model_record_id": 92, "correlation_id": "after-two-gaps"})
+        (last,) = db.execute("SELECT max(id) FROM geo_events").fetchone() or (0,)
+        arrived(kafka, topic, "after-two-gaps")
+        assert here.run("track", "--until-end").code == 0
+        assert numbers_told(here, open=2, open_ranges=[[last - 2, last - 1]], estimated_missing=0)
+        slow.commit()
+        GitLab(db).event("project", "created", {"model_record_id": 93, "correlation_id": "after-the-late-commit"})
+    arrived(kafka, topic, "after-the-late-commit")
+    assert here.run("track", "--until-end").code == 0
+    assert numbers_told(here, open=1, open_ranges=[[last - 1, last - 1]], estimated_missing=0)
+    with closing(Ledger.of(Settings.model_validate(told))) as ledger:
+        age(ledger, 12)
+    assert here.run("track", "--until-end").code == 0
+    assert numbers_told(here, open=0, ranges=[[last - 1, last - 1]], estimated_missing=1, judged_to=last + 1)
+    assert "An estimate, no verdict" in " ".join(here.run("status", json=False).out.split())
+
+
+def numbers_told(here: Installation, **wanted: Any) -> bool:
+    """Whether `status` says so of the one numbering there is, and that no record lacks its number."""
+    (found,) = here.run("status").json["numbers"]
+    assert {name: found[name] for name in wanted} == wanted
+    assert (found["unnumbered"], len(found["topics"])) == (0, 1)
+    return True

@@ -93,7 +93,7 @@ def test_a_table_replaced_since_the_sweep_leaves_no_safe_window(items: World) ->
 
 
 def test_a_ledger_of_an_older_version_is_told_with_both_and_what_it_holds_once_it_is_upgraded(items: World) -> None:
-    for version in ("0001", "0002", "0003", "0004", "0005"):
+    for version in ("0001", "0002", "0003", "0004", "0005", "0006"):
         items.extra = {"ledger": {"schema": f"of_{version}"}}
         settings = items.settings()
         with closing(Ledger.of(settings)) as ledger:
