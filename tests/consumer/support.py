@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from consumer.ledger import lock_number
 from consumer.streams.memory import MemoryLog
 from databases.ledger import Ledger
 from schemas import ledger as tables
@@ -117,6 +118,9 @@ def age(ledger: Ledger, minutes: int) -> None:
     s, p, x = numbers_of.sequence_seen.c, numbers_of.sequence_place.c, numbers_of.sequence.c
     by = sa.text(f"interval '{minutes} minutes'")
     with ledger.begin() as db:
+        # Nobody may judge meanwhile: half of the times would be those of before.
+        for name in db.execute(sa.select(numbers_of.sequence.c.numbering)).scalars().all():
+            db.execute(sa.select(sa.func.pg_advisory_xact_lock(lock_number("sequence", ledger.schema, name))))
         db.execute(sa.update(numbers_of.sequence_seen).values(at=s.at - by))
         db.execute(sa.update(numbers_of.sequence_place).values(since=p.since - by, ended_at=p.ended_at - by))
         db.execute(sa.update(numbers_of.sequence).values(begun_at=x.begun_at - by))
