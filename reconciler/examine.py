@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 from databases.ledger import Ledger
 from reconciler import alive, history, identity, killed, orphans, outcome, world
@@ -18,7 +19,7 @@ from reconciler.look import Sight
 from reconciler.outcome import Outcome, TypeOutcome
 from reconciler.ports import CatchUp, Locate, Say, Topics
 from reconciler.proofs import Shown
-from reconciler.scene import Scene, Subject, resolve, source_faults
+from reconciler.scene import Scene, Subject, resolve_ahead, source_faults
 from reconciler.sweeping.evidence import evidence
 from reconciler.window import Evidence, Since
 from schemas.errors import FencepostError
@@ -26,6 +27,7 @@ from schemas.keys import KeySet
 from schemas.settings import Settings
 from schemas.verdict import Proof, utc
 
+T = TypeVar("T")
 #: Every wait for others is bounded by this where --wait does not say otherwise.
 WAIT = timedelta(seconds=30)
 
@@ -65,8 +67,7 @@ class Run:
         )
         history.finish(self.ledger, self.id, report, _found(types))
         if all(proof.held for proof in proofs if proof.name == "identity"):
-            for met in self.shown.met:
-                identity.record(self.ledger, met.now)
+            identity.record(self.ledger, *(met.now for met in self.shown.met))
         self.finished = True
         return Outcome(report=report, lines={t.subject.name: _lines(t) for t in types})
 
@@ -113,13 +114,15 @@ def begin(
 ) -> Iterator[Run]:
     """Resolve everything before a run is recorded, so that a wrong setting leaves the ledger as it was."""
     say.phase("looking the tables up")
-    with (
-        _beside(None if without_log else topics, list(settings.chosen(list(names)))) as topics_are_there,
-        resolve(settings, names, ledger if ledger.exists() else None) as scene,
-    ):
+    with ExitStack() as stack:
+        topics_are_there = _beside(stack, topics, list(settings.chosen(list(names)))) if topics and not without_log else None
+        there = _beside(stack, ledger.exists)
+        scene = stack.enter_context(
+            resolve_ahead(settings, names, lambda side: identity.recorded(ledger, side) if there() else None)
+        )
         since.start(scene.now())  # a window that lies ahead is refused before anything is recorded
-        scene.ahead()
-        topics_are_there()
+        if topics_are_there is not None:
+            topics_are_there()
         ledger.upgrade()
         killed.settle(ledger)
         with ledger.begin("remember the key types") as connection:
@@ -163,17 +166,10 @@ def begin(
                 raise
 
 
-@contextmanager
-def _beside(topics: Topics | None, names: Sequence[str]) -> Iterator[Callable[[], None]]:
-    """Ask the log for its topics while the databases are asked for their tables: each has connections of its own to open.
-
-    Yields what waits for the answer and raises as `topics` does.
-    """
-    if topics is None:
-        yield lambda: None
-        return
-    with ThreadPoolExecutor(1, thread_name_prefix="topics") as beside:
-        yield beside.submit(topics, names).result
+def _beside(stack: ExitStack, ask: Callable[..., T], *arguments: object) -> Callable[[], T]:
+    """Begin to ask, while others are asked too: each has connections of its own to open. What waits for the answer."""
+    beside = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="beside"))
+    return beside.submit(ask, *arguments).result
 
 
 def _rest_on_sweeps(ledger: Ledger, scene: Scene, shown: Shown) -> None:

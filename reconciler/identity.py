@@ -88,20 +88,22 @@ def recorded(ledger: Ledger, side: str) -> Identity | None:
     )
 
 
-def record(ledger: Ledger, met: Identity) -> None:
-    """Remember a server that was recognised, or met for the first time."""
+def record(ledger: Ledger, *all_met: Identity) -> None:
+    """Remember servers that were recognised, or met for the first time."""
+    rows = [
+        {
+            "side": met.side,
+            "system": met.system,
+            "timeline": met.timeline,
+            "database_oid": met.database_oid,
+            "database": met.database,
+            "lsn": met.lsn_text,
+            "xid": met.xid,
+        }
+        for met in all_met
+    ]
     with ledger.begin("record whom we met") as connection:
-        connection.execute(
-            sa.insert(tables.identity).values(
-                side=met.side,
-                system=met.system,
-                timeline=met.timeline,
-                database_oid=met.database_oid,
-                database=met.database,
-                lsn=met.lsn_text,
-                xid=met.xid,
-            )
-        )
+        connection.execute(sa.insert(tables.identity), rows)
 
 
 def contradiction(before: Identity | None, now: Identity) -> str | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from types import TracebackType
-from typing import Any, Self
+from functools import partial
+from typing import Any, Self, TypeAlias
 
 import psycopg
 from psycopg import sql
@@ -99,7 +99,7 @@ class Scene:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: tuple[type[BaseException] | None, BaseException | None, TracebackType | None]) -> None:
+    def __exit__(self, *_: object) -> None:
         self.kept.close()
         self.stack.close()
 
@@ -119,16 +119,6 @@ class Scene:
     def registry_tables(self) -> list[Table]:
         return [subject.registry.table for subject in self.subjects]
 
-    def ahead(self) -> None:
-        """Begin to open the connections of the first snapshots, while others are waited for."""
-        s = self.settings.source
-        sides = [(s.rows, "the source"), (self.settings.registry.dsn, "the registry")]
-        if self.copy is not None:
-            sides = [(s.rows, "the copy's origin"), (s.dsn, "the copy"), *sides[1:]]
-        for dsn, what in sides:
-            wanted = Wanted(dsn=dsn, what=what, statement_timeout=s.statement_timeout, lock_timeout=s.lock_timeout)
-            self.kept.ahead(wanted, s.slices)
-
     def now(self) -> datetime:
         """By the source's clock."""
         with renamed("read the source's clock"):
@@ -138,8 +128,55 @@ class Scene:
         return at.astimezone(UTC)
 
 
+#: The newest identity that the ledger knows of a side.
+Recorded: TypeAlias = Callable[[str], identity.Identity | None]
+
+
 def resolve(settings: Settings, names: Sequence[str], ledger: Ledger | None) -> Scene:
     """Connect and look everything up. Raises UnavailableError, CatalogError, SettingsError."""
+    return _resolved(settings, names, partial(_recorded, ledger), None)
+
+
+def resolve_ahead(settings: Settings, names: Sequence[str], recorded: Recorded) -> Scene:
+    """The same where snapshots will follow at once: their connections are opened beside ours, and the catalogs are asked on
+    them. A connection's first question about a table costs its server several times what the second does."""
+    with ExitStack() as stack:
+        kept = Connections()
+        stack.callback(kept.close)
+        for wanted in _wanted(settings):
+            kept.ahead(wanted, settings.source.slices)
+        scene = _resolved(settings, names, recorded, kept)
+        stack.pop_all()
+        return scene
+
+
+def _wanted(settings: Settings) -> list[Wanted]:
+    """The connections of snapshots: source (or its origin), registry, copy."""
+    s = settings.source
+    sides = [(s.rows, "the source"), (settings.registry.dsn, "the registry")]
+    if s.kind == "copy":
+        sides = [(s.rows, "the copy's origin"), sides[1], (s.dsn, "the copy")]
+    return [
+        Wanted(dsn=dsn, what=what, statement_timeout=s.statement_timeout, lock_timeout=s.lock_timeout) for dsn, what in sides
+    ]
+
+
+def _subjects(settings: Settings, names: Sequence[str], connections: Sequence[psycopg.Connection[Any]]) -> list[Subject]:
+    return [subject_of(name, t, *connections) for name, t in settings.chosen(list(names)).items()]
+
+
+def _on_leaders(settings: Settings, names: Sequence[str], kept: Connections) -> list[Subject]:
+    """Ask the catalogs on connections that will lead the snapshots."""
+    with ExitStack() as stack:
+        leaders = []
+        for wanted in _wanted(settings):
+            (leader,) = kept.take(wanted, 1)
+            stack.callback(kept.give_back, wanted, leader)
+            leaders.append(leader)
+        return _subjects(settings, names, leaders)
+
+
+def _resolved(settings: Settings, names: Sequence[str], recorded: Recorded, kept: Connections | None) -> Scene:
     with ExitStack() as stack:
         timeout = settings.source.statement_timeout
         what = "the copy's origin" if settings.source.kind == "copy" else "the source"
@@ -155,11 +192,21 @@ def resolve(settings: Settings, names: Sequence[str], ledger: Ledger | None) -> 
             stack.callback(fence_at.close)
         registry = connect(settings.registry.dsn, "the registry", statement_timeout=timeout)
         stack.callback(registry.close)
-        subjects = [subject_of(name, t, source, registry, copy) for name, t in settings.chosen(list(names)).items()]
+        if kept is None:
+            subjects = _subjects(settings, names, [source, registry, *([copy] if copy is not None else [])])
+        else:
+            subjects = _on_leaders(settings, names, kept)
         sides = [(source, "source"), (registry, "registry"), *([(copy, "copy")] if copy is not None else [])]
-        met = [_met(identity.identify(c, side), ledger) for c, side in sides]
+        met = [_met(identity.identify(c, side), recorded) for c, side in sides]
         scene = Scene(
-            settings=settings, source=source, fence_at=fence_at, registry=registry, subjects=subjects, met=met, copy=copy
+            settings=settings,
+            source=source,
+            fence_at=fence_at,
+            registry=registry,
+            subjects=subjects,
+            met=met,
+            copy=copy,
+            kept=Connections() if kept is None else kept,
         )
         scene.stack = stack.pop_all()
         return scene
@@ -220,8 +267,12 @@ def _readable(what: str, found: catalog.Facts) -> None:
         )
 
 
-def _met(now: identity.Identity, ledger: Ledger | None) -> Met:
-    before = identity.recorded(ledger, now.side) if ledger is not None else None
+def _recorded(ledger: Ledger | None, side: str) -> identity.Identity | None:
+    return None if ledger is None else identity.recorded(ledger, side)
+
+
+def _met(now: identity.Identity, recorded: Recorded) -> Met:
+    before = recorded(now.side)
     return Met(now=now, before=before, contradiction=identity.contradiction(before, now))
 
 
