@@ -22,6 +22,10 @@ from schemas.settings import Dsn
 CONNECT_TIMEOUT_S = 8
 LACKING_GRANT = "grants.sql lists what each role needs; `fencepost check` tells what is lacking"
 
+_SHAPES = "use postgresql://user:password@host:5432/database, or key=value pairs"
+#: libpq's words for a value that no server was asked with. They may quote it, so they are not told.
+_MISREAD = ("invalid integer value", "invalid port number", "Servname not supported", 'value: "')
+
 #: What could change an answer, and the only value it may have.
 _PINNED = {
     "search_path": "pg_catalog",
@@ -50,6 +54,8 @@ def connect(
     Raises UnavailableError, or SettingsError for a connection string that cannot be read. `row_security = off` makes the
     server raise an error, instead of hiding rows, where a policy would filter what we read.
     """
+    if not dsn.get_secret_value().strip():  # libpq would go by PGHOST and the like, or by what it thinks usual
+        raise SettingsError(f"the connection string of {what} is empty", hint=_SHAPES)
     try:
         connection = Session.connect(
             dsn.get_secret_value(),
@@ -61,13 +67,12 @@ def connect(
             keepalives_idle=30,
         )
     except psycopg.ProgrammingError:
-        raise SettingsError(
-            f"the connection string of {what} cannot be read",
-            hint="use postgresql://user:password@host:5432/database, or key=value pairs",
-        ) from None
+        raise SettingsError(f"the connection string of {what} cannot be read", hint=_SHAPES) from None
     except (psycopg.Error, UnicodeError) as error:
+        if any(marker in str(error) for marker in _MISREAD):
+            raise SettingsError(f"the connection string of {what} cannot be used", hint=_SHAPES) from None
         raise UnavailableError(
-            f"cannot connect to {what} ({dsn.described}): {_server_words(error)}", hint=_connecting(error).hint
+            f"cannot connect to {what} ({dsn.described.strip('()')}): {_server_words(error)}", hint=_connecting(error).hint
         ) from None
     try:
         timeouts = (("statement_timeout", statement_timeout), ("lock_timeout", lock_timeout))
@@ -81,7 +86,7 @@ def connect(
         connection.autocommit = autocommit
     except psycopg.Error as error:
         connection.close()
-        raise UnavailableError(f"cannot use {what} ({dsn.described}): {_server_words(error)}") from None
+        raise UnavailableError(f"cannot use {what} ({dsn.described.strip('()')}): {_server_words(error)}") from None
     return connection
 
 

@@ -115,7 +115,11 @@ def carry_out(
     for t in outcomes:
         if t.subject.name in done:
             _account(t, done[t.subject.name])
-    return f"{sum(t.backfilled for t in outcomes)} registry rows were inserted; `fencepost undo {r.id}` takes them back"
+    inserted, wanted = sum(t.backfilled for t in outcomes), sum(len(job.keys) for job in allowed)
+    if not inserted:
+        why = "each was there by then, had gone from the source, or was kept out by a trigger"
+        return f"none of {wanted} missing registry rows was inserted: {why}"
+    return f"{inserted} registry rows were inserted; `fencepost undo {r.id}` takes them back"
 
 
 def _closed(r: Run) -> str | None:

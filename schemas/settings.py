@@ -264,10 +264,12 @@ def _problem(e: Any, overridden: Mapping[tuple[str, ...], str]) -> str:
         return f"{place}: no setting has this name"
     if e["type"] == "missing":
         return f"{place}: this setting is missing"
-    message = e["msg"].removeprefix("Value error, ")
+    message = _LIBRARY.sub("", e["msg"].removeprefix("Value error, "))
     return f"{place}: {message}" if place else message
 
 
+#: Words of the library that checks values, about what it made of them.
+_LIBRARY = re.compile(r"^(Input|String|Tuple|Value|Dictionary) (?=should)| after validation, not \d+$")
 #: Parts of a place that name our models' insides and not the file's.
 _INNER = re.compile(r"^function-|\[|^values$")
 

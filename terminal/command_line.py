@@ -116,7 +116,8 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         words = message.removeprefix("argument ")
-        raise SettingsError(words[:1].lower() + words[1:], hint=f"{self.prog} --help")
+        words = words if words[:2].isupper() else words[:1].lower() + words[1:]  # ID and RUN are names
+        raise SettingsError(words, hint=f"{self.prog} --help")
 
     def unknown(self, arguments: Sequence[str]) -> NoReturn:
         first = arguments[0].split("=")[0]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,20 @@ def whole(least: int) -> Callable[[str], int]:
         return int(text)
 
     return read
+
+
+def folder(text: str) -> Path:
+    """Read a folder's name. An empty one, as an unset variable leaves it, would mean the folder we stand in."""
+    if not text:
+        raise argparse.ArgumentTypeError("the name of the folder is empty")
+    return Path(text)
+
+
+def plan_hash(text: str) -> str:
+    """Read a plan's hash. What cannot be one is refused before anything is waited for."""
+    if not re.fullmatch(r"sha256:[0-9a-f]{64}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no plan's hash; --dry-run prints one: sha256:…")
+    return text
 
 
 def record_or_hole(text: str) -> int | str:
@@ -70,7 +85,7 @@ TYPES = option("--type", dest="types", action="append", metavar="NAME", help="on
 DELETES = flag("--deletes", "also claim that no registry row outlives its source row")
 REPORT = option(
     "--report",
-    type=Path,
+    type=folder,
     metavar="DIR",
     help="write report.txt, report.json and a line for every gap (DIR/<data type>/gaps.jsonl) into this folder",
 )
@@ -87,7 +102,7 @@ WITHOUT_LOG = flag(
 JUDGING = (SINCE, TYPES, DELETES, REPORT, WAIT, WITHOUT_LOG)
 
 DRY_RUN = flag("--dry-run", "say what would be inserted, with the plan's hash; insert nothing")
-PLAN = option("--plan", metavar="HASH", help="insert only if the plan is still the one that --dry-run printed")
+PLAN = option("--plan", type=plan_hash, metavar="HASH", help="insert only if the plan is still the one that --dry-run printed")
 MAX_BACKFILL = option(
     "--max-backfill",
     type=whole(0),
@@ -116,7 +131,7 @@ ACCEPT = option(
     "--accept", metavar="REASON", help="accept that what they announced is lost, for this reason; the rows still decide"
 )
 AUDIT = flag("--audit", "tell of the time between cutovers instead: about a minute, in fast motion")
-KEEP = option("--keep", type=Path, metavar="DIR", help="use this folder, and leave everything in it")
+KEEP = option("--keep", type=folder, metavar="DIR", help="use this folder, and leave everything in it")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -47,7 +47,14 @@ def tell(line: str) -> None:
 
 
 def prepare_streams() -> None:
-    """UTF-8 whatever the locale, and no error over a character that a terminal lacks."""
+    """UTF-8 whatever the locale, and no error over a character that a terminal lacks. What our caller closed leads nowhere."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest free number is this one: left free, it would go to the next file or connection we open.
+            os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115 - lives as long as we do
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:

@@ -53,7 +53,7 @@ def row(source: psycopg.Connection[Any], registry: psycopg.Connection[Any], job:
     columns, values, from_source = list[str](), list[sql.Composable](), list[str]()
     for name, value in declared.insert.items():
         column = target.column("the registry", name)
-        _may_be_set(target, column)
+        _may_be_set(target, column, setting=True)
         columns.append(column.name)
         if isinstance(value, FromSource):
             cast = sql.SQL("u.{}::{}").format(sql.Identifier(f"v{len(from_source)}"), _type(types[column.name]))
@@ -62,7 +62,7 @@ def row(source: psycopg.Connection[Any], registry: psycopg.Connection[Any], job:
         else:
             values.append(_value(target, column, value, declared.zone if name == declared.created_at else None))
     for name in job.registry.key:
-        _may_be_set(target, target.by_name[name])
+        _may_be_set(target, target.by_name[name], setting=False)
     _nothing_left_empty(target, {*columns, *job.registry.key})
     _keys_fit(target, job)
     return Row(columns=tuple(columns), values=tuple(values), from_source=_resolved(source, job, from_source))
@@ -96,11 +96,11 @@ def _literal(value: bool | int | float | str | None) -> sql.Composable:
     return literal(str(value).lower() if isinstance(value, bool) else str(value))
 
 
-def _may_be_set(target: Relation, column: Column) -> None:
+def _may_be_set(target: Relation, column: Column, *, setting: bool) -> None:
     if column.generated or column.identity == "a":
         raise RefusedWrite(
             f"the column {shown(column.name)} of {target.shown} cannot be inserted: the database generates it",
-            hint=f"take {column.name} out of registry.insert",
+            hint=f"take {column.name} out of registry.insert" if setting else "a registry's key is given, not generated",
         )
     if not column.can_insert:
         raise CatalogError(

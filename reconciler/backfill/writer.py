@@ -197,8 +197,9 @@ def _rules(what: str, table: str) -> Iterator[None]:
             hint=f"set it under registry.insert: {{{error.diag.column_name}: …}}",
         ) from None
     except psycopg.IntegrityError as error:
+        named = f" (constraint {error.diag.constraint_name!r} of {table})" if error.diag.constraint_name else ""
         raise RefusedWrite(
-            f"cannot {what}: {error.diag.message_primary} (constraint {error.diag.constraint_name!r} of {table})",
+            f"cannot {what}: {error.diag.message_primary}{named}",
             hint="the registry's constraint forbids these rows; look at registry.insert, or at the constraint",
         ) from None
     except (psycopg.DataError, psycopg.errors.DatatypeMismatch, psycopg.errors.CannotCoerce) as error:

@@ -62,4 +62,6 @@ def _result(past: Past) -> str:
         return past.verdict
     if past.silent_since is not None:
         return f"{past.state}: no sign of life since {moment(past.silent_since)}"
+    if past.note and past.note.startswith(str(past.state)):
+        return past.note
     return f"{past.state}: {past.note}" if past.note else str(past.state)

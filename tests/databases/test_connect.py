@@ -97,6 +97,28 @@ def test_no_connection_string_that_fails_shows_its_password(dsn: str) -> None:
     assert CANARY not in f"{error} {error.hint} {error!r} {error.__cause__!r}"
 
 
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        "",
+        " ",
+        f"postgresql://u:{CANARY}@name:port/d",
+        f"postgresql://u:{CANARY}@127.0.0.1:port/d",
+        "postgresql://127.0.0.1:99999/d",
+        f"host=127.0.0.1 sslmode={CANARY}",
+        "port=x",
+    ],
+)
+def test_a_connection_string_that_no_server_could_be_asked_with_is_a_wrong_setting(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An empty one would lead wherever PGHOST says."""
+    monkeypatch.setenv("PGHOST", "127.0.0.1")
+    with pytest.raises(SettingsError, match="connection string of the source") as told:
+        connect(Dsn(dsn), "the source")
+    assert CANARY not in str(told.value)
+
+
 def test_a_refused_connection_says_where_to_and_why() -> None:
     with pytest.raises(UnavailableError, match=r"cannot connect to the source \(u@127.0.0.1:1/db\): connection refused"):
         connect(Dsn("postgresql://u:p@127.0.0.1:1/db"), "the source")

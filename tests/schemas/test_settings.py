@@ -81,7 +81,7 @@ def test_a_misspelt_part_of_a_scope_is_told_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("place", "value", "words"),
     [
-        ("source.kind", "replica", "source.kind: Input should be 'primary', 'standby' or 'copy'"),
+        ("source.kind", "replica", "source.kind: should be 'primary', 'standby' or 'copy'"),
         ("source.kind", "standby", "needs 'primary'"),
         ("source.kind", "copy", "needs 'origin'"),
         ("source.slices", 0, "source.slices"),
@@ -286,7 +286,7 @@ def test_only_the_environment_that_is_handed_in_counts(tmp_path: Path, monkeypat
     [
         ("FENCEPOST_SORCE__DSN", "names no setting"),
         ("FENCEPOST_SOURCE__DSM", "source.dsm (from FENCEPOST_SOURCE__DSM): no setting has this name"),
-        ("FENCEPOST_SOURCE__KIND", "source.kind (from FENCEPOST_SOURCE__KIND): Input should be"),
+        ("FENCEPOST_SOURCE__KIND", "source.kind (from FENCEPOST_SOURCE__KIND): should be"),
         ("FENCEPOST_SOURCE__DSN__HOST", "reaches into source.dsn, which is one value"),
         ("FENCEPOST_SOURCE", "source (from FENCEPOST_SOURCE)"),
     ],

@@ -60,6 +60,22 @@ def test_a_line_that_cannot_be_understood_is_told_with_what_was_meant(line: list
     assert hint in (told.value.hint or "")
 
 
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (["quarantine", "show", "x"], "ID: 'x' names neither a record"),
+        (["recheck"], "the following arguments are required: RUN"),
+        (["cutover", "--plan", "zzz"], "--plan: 'zzz' is no plan's hash"),
+        (["cutover", "--plan", ""], "--plan: '' is no plan's hash"),
+        (["gaps", "--report", ""], "--report: the name of the folder is empty"),
+    ],
+)
+def test_a_value_that_means_nothing_is_refused_before_anything_is_asked(line: list[str], told: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        fencepost.LINE.read(line)
+    assert str(refused.value).startswith(told)
+
+
 def test_no_option_may_be_abbreviated() -> None:
     """`--max` today would be ambiguous tomorrow."""
     with pytest.raises(SettingsError, match="no option --max"):

@@ -26,6 +26,13 @@ def test_a_full_disk_is_an_error_and_not_a_silence() -> None:
     assert b"cannot write the result to stdout: No space left on device" in err
 
 
+def test_streams_that_were_closed_lead_nowhere_and_their_numbers_to_no_file_of_ours() -> None:
+    code = "import os; from terminal.output import prepare_streams; prepare_streams(); put('x'); tell('y')\n"
+    code += "sys.exit(os.open(os.devnull, os.O_RDONLY))"
+    closed = ["/bin/sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-c", RUN + code, str(ROOT)]
+    assert subprocess.run(closed, timeout=30, check=False).returncode == 3
+
+
 def test_a_reader_that_went_away_ends_the_work_quietly() -> None:
     with python("put_all(str(n) * 100 for n in range(100000)); sys.exit(3)", stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
