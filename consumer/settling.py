@@ -39,7 +39,7 @@ class Unsettled:
             return "no record is in quarantine, and no hole is open"
         lines = [f"{h.name:>8}  {h.described}  {h.state}" for h in self.holes]
         lines += _more(self.of_holes - len(self.holes), "hole")
-        lines += [f"{r.id:>8}  {_place(r)}  {r.size:,} bytes  {r.state}: {r.reason}" for r in self.records]
+        lines += [f"{r.id:>8}  {_place(r)}  {_size(r)}  {r.state}: {r.reason}" for r in self.records]
         lines += _more(self.of_records - len(self.records), "record")
         return "\n".join(lines)
 
@@ -132,9 +132,13 @@ def hole_json(hole: Hole) -> dict[str, Any]:
     }
 
 
+def _size(record: SetAside) -> str:
+    return f"{record.size:,} byte{'' if record.size == 1 else 's'}"
+
+
 def record_text(record: SetAside) -> str:
     lines = [
-        f"record {record.id}: {record.topic}[{record.partition}] at offset {record.offset}, {record.size:,} bytes",
+        f"record {record.id}: {record.topic}[{record.partition}] at offset {record.offset}, {_size(record)}",
         f"  set aside {record.at.isoformat(timespec='seconds')}: {record.reason}",
         f"  {record.state}",
     ]

@@ -123,7 +123,7 @@ def _words(c: Counts) -> str:
     if c.touched:
         more = " …" if c.touched > SHOWN else ""
         words += f", {c.touched:,} left alone, for somebody touched them since: {', '.join(c.touched_keys[:SHOWN])}{more}"
-    words += f", {c.gone:,} were no longer there" if c.gone else ""
+    words += f"; {c.gone:,} no longer there" if c.gone else ""
     if c.put_back or c.left:
         words += f"; {counted(c.put_back, 'orphan')} put back"
         words += f", {c.left:,} not: another row stands, or it was changed since" if c.left else ""

@@ -9,6 +9,10 @@ from reconciler.proofs.shown import Claim, Shown
 from schemas.verdict import Proof, utc
 
 NAME = "reread"
+_LEFT = (
+    "see the notes for what was not inserted, and why; where everything was, writers or a conflicting applier are at work:"
+    " run the cutover again"
+)
 
 
 def needed_by(shown: Shown) -> frozenset[Claim]:
@@ -33,7 +37,7 @@ def look(shown: Shown) -> Iterable[Proof]:
         name=NAME,
         held=not left,
         seen=f"{seen}; {shown.writes}" if shown.writes else seen,
-        try_=None if not left else "run the cutover again; if it stays, writers or a conflicting applier are at work",
+        try_=None if not left else _LEFT,
     )
 
 
