@@ -155,15 +155,20 @@ def begin(
         with alive.kept(ledger, run.id):
             try:
                 yield run
-            except KeyboardInterrupt:
+            except KeyboardInterrupt as stopped:
                 with suppress(FencepostError):
-                    history.interrupted(ledger, run.id, "interrupted by the operator")
+                    _add(stopped, history.interrupted(ledger, run.id, "interrupted by the operator"))
                 raise
             except Exception as error:
                 # A ledger that is away too must not hide why we failed; the run then reads as one that was killed.
                 with suppress(FencepostError):
-                    history.fail(ledger, run.id, error)
+                    _add(error, history.fail(ledger, run.id, error))
                 raise
+
+
+def _add(error: BaseException, more: str | None) -> None:
+    if more is not None:
+        error.add_note(more)
 
 
 def _beside(stack: ExitStack, ask: Callable[..., T], *arguments: object) -> Callable[[], T]:

@@ -137,16 +137,16 @@ def record(
     return run
 
 
-def fail(ledger: Ledger, run: str, error: BaseException | str, *, now: datetime | None = None) -> None:
-    """Close a run that could not finish, with the reason."""
+def fail(ledger: Ledger, run: str, error: BaseException | str, *, now: datetime | None = None) -> str | None:
+    """Close a run that could not finish, with the reason; what there is to say about rows that it had written by then."""
     code = error.exit_code if isinstance(error, FencepostError) else Exit.FAILED
     note = str(error) if isinstance(error, FencepostError | str) else f"unexpected {type(error).__name__}"
-    _end(ledger, run, State.FAILED, note, code, now)
+    return _end(ledger, run, State.FAILED, note, code, now)
 
 
-def interrupted(ledger: Ledger, run: str, where: str, *, now: datetime | None = None) -> None:
-    """Close a run that was told to stop; `where` says what it had done and what it had not."""
-    _end(ledger, run, State.INTERRUPTED, where, Exit.FAILED, now)
+def interrupted(ledger: Ledger, run: str, where: str, *, now: datetime | None = None) -> str | None:
+    """Close a run that was told to stop; `where` says what it had done and what it had not. As `fail`."""
+    return _end(ledger, run, State.INTERRUPTED, where, Exit.FAILED, now)
 
 
 def killed(connection: sa.Connection, run: str, note: str) -> None:
@@ -154,10 +154,22 @@ def killed(connection: sa.Connection, run: str, note: str) -> None:
     _close(connection, run, {"state": State.KILLED, "note": note})
 
 
-def _end(ledger: Ledger, run: str, state: State, note: str, code: Exit, now: datetime | None) -> None:
+def _end(ledger: Ledger, run: str, state: State, note: str, code: Exit, now: datetime | None) -> str | None:
     end = {"state": state, "finished_at": now or datetime.now(UTC), "exit_code": int(code), "note": note}
     with ledger.begin("record how the run ended") as connection:
-        _close(connection, run, end)
+        more = (
+            f"registry rows were written before that: `fencepost undo {run}` takes them back"
+            if _wrote(connection, run)
+            else None
+        )
+        _close(connection, run, end | {"note": f"{note}; {more}"} if more else end)
+    return more
+
+
+def _wrote(connection: sa.Connection, run: str) -> bool:
+    """Whether the run may have changed the registry: whoever sees no verdict has to know."""
+    journals = (sa.select(journal.c.run).where(journal.c.run == run) for journal in (tables.backfill, tables.removal))
+    return connection.execute(sa.union_all(*journals).limit(1)).first() is not None
 
 
 # -- storing ----------------------------------------------------------------------------------------------------------

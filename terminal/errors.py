@@ -39,7 +39,16 @@ def explain(error: FencepostError) -> list[str]:
 
 
 def report_failure(error: BaseException) -> Exit:
-    """Tell one failure on stderr; the exit code."""
+    """Tell one failure on stderr, and what was noted about it on its way; the exit code."""
+    code = _report(error)
+    for note in getattr(error, "__notes__", ()):
+        from terminal.harmless import harmless
+
+        tell(f"fencepost: {harmless(note)}")
+    return code
+
+
+def _report(error: BaseException) -> Exit:
     if isinstance(error, FencepostError):
         for line in explain(error):
             tell(line)

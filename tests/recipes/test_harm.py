@@ -8,11 +8,12 @@ import psycopg
 import pytest
 
 from databases.ledger import Ledger
-from reconciler import undo
+from reconciler import recall, undo
 from reconciler.ports import Silent
-from schemas.errors import CatalogError, UnavailableError
+from schemas.errors import CatalogError, RefusedWrite, UnavailableError
 from schemas.settings import Dsn
 from schemas.verdict import Report, Verdict
+from terminal.errors import report_failure
 from tests.recipes.world import World, found
 from tests.stack.postgres import Postgres
 from tests.stack.processes import wait_until
@@ -126,6 +127,30 @@ def test_why_a_run_failed_is_told_even_where_the_ledger_is_away_too(items: World
     monkeypatch.setattr("reconciler.cutover.look", both_gone)
     with pytest.raises(UnavailableError, match="the source went away"):
         items.cutover()
+
+
+def test_a_cutover_that_fails_after_its_first_rows_says_that_it_wrote_and_how_they_are_taken_back(
+    items: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    items.rows([201, 202, 203])
+    items.extra = {"backfill": {"batch": 1}}
+    on(
+        items.target,
+        "CREATE FUNCTION no_203() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN IF new.item_id = 203 THEN"
+        " RAISE EXCEPTION 'not this one'; END IF; RETURN new; END$$",
+        "CREATE TRIGGER no_203 BEFORE INSERT ON item_registry FOR EACH ROW EXECUTE FUNCTION no_203()",
+    )
+    with pytest.raises(RefusedWrite, match="refused it: not this one") as failed:
+        items.cutover()
+    with closing(Ledger(Dsn(items.target), "fencepost")) as ledger:
+        (run,) = [past for past in recall.runs(ledger, 9) if past.kind == "cutover"]
+        more = f"registry rows were written before that: `fencepost undo {run.run}` takes them back"
+        assert (run.note or "").endswith(f"not this one; {more}")
+        assert report_failure(failed.value) == 1
+        assert capsys.readouterr().err.splitlines()[-1] == f"fencepost: {more}"
+        taken = undo.run(items.settings(), ledger, run.run, say=Silent())
+    assert taken.data_types["item"].removed == 2
+    assert items.in_registry() == {str(key) for key in range(1, 101)}
 
 
 def test_an_undo_names_the_rows_that_somebody_touched_and_a_second_one_finds_nothing(items: World) -> None:
