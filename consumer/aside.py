@@ -9,11 +9,11 @@ fills up. Up to `quarantine.limit` open records all are set aside. Above it they
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 
 import sqlalchemy as sa
 
 from consumer.intake import Flush, Move
+from databases.bulk import insert_columns
 from schemas import ledger as tables
 from schemas.errors import FloodError
 from schemas.events import Unreadable
@@ -83,7 +83,7 @@ def _begun(db: sa.Connection, incarnation: int, move: Move) -> int:
 
 def _insert(db: sa.Connection, incarnation: int, records: tuple[Unreadable, ...]) -> None:
     """One statement with a column each: with a statement a record, a bad one would cost as much as forty good ones."""
-    columns: dict[str, list[Any]] = {
+    columns: dict[str, list[object]] = {
         "topic": [r.topic for r in records],
         "partition": [r.partition for r in records],
         "offset": [r.offset for r in records],
@@ -91,11 +91,4 @@ def _insert(db: sa.Connection, incarnation: int, records: tuple[Unreadable, ...]
         "value": [r.value for r in records],
         "size": [r.size for r in records],
     }
-    into = quarantine.c
-    typed = [sa.literal(values, sa.ARRAY(into[name].type)) for name, values in columns.items()]
-    told = sa.func.unnest(*typed).table_valued(*columns).render_derived()
-    db.execute(
-        sa.insert(quarantine).from_select(
-            ["incarnation", *columns], sa.select(sa.literal(incarnation), *(told.c[name] for name in columns))
-        )
-    )
+    insert_columns(db, quarantine, columns, incarnation=incarnation)

@@ -18,7 +18,7 @@ from consumer.formats.avro_records import Shape, astray, read
 from consumer.formats.avro_schema import Node, parse
 from consumer.formats.columns import MAX_LITERALS, Rows
 from consumer.formats.contract import MAX_RECORD_BYTES, SchemaSource, UnknownSchema
-from consumer.formats.gathering import Chunk, Gathering, chunks
+from consumer.formats.gathering import Chunk, Gathering, chunks, picked
 from consumer.formats.json_projection import Projection
 from consumer.formats.paths import Path, find
 from consumer.formats.plan import Plan
@@ -65,13 +65,19 @@ class AvroDecoder:
 
     def decode(self, batch: RawBatch) -> Decoded:
         gathering = Gathering(batch, self.plans, strict=True)
+        aside: list[Rows] = []
         for chunk in chunks(batch):
             for number, group in _by_schema(chunk):
-                self._group(gathering, number, group)
+                self._group(gathering, number, group, aside)
+        if aside:  # of all chunks at once: a walk of few records costs nearly what one of many does
+            for chunk in picked(batch, np.concatenate(aside)):
+                for number, group in _by_schema(chunk):
+                    self._group(gathering, number, group, None)
         return gathering.finish()
 
-    def _group(self, gathering: Gathering, number: int | None, group: Group) -> None:
-        """Records of one schema; `number` None: records without a readable frame."""
+    def _group(self, gathering: Gathering, number: int | None, group: Group, aside: list[Rows] | None) -> None:
+        """Records of one schema; `number` None: records without a readable frame. `aside`: where those go that are to be
+        walked apart; None: none may."""
         if number is None:
             for row in group.rows.tolist():
                 gathering.refuse(row, _misframed(gathering.batch.values[row] or b""))
@@ -83,13 +89,13 @@ class AvroDecoder:
             return
         if bound.ignored:
             return
-        rows = group.rows if bound.program is None else self._columns(gathering, bound, bound.program, group, sift=True)
+        rows = group.rows if bound.program is None else self._columns(gathering, bound, bound.program, group, aside)
         for row in rows.tolist():
             gathering.record(row, lambda value: _opened(bound, value))
 
-    def _columns(self, gathering: Gathering, bound: Bound, program: Program, group: Group, *, sift: bool) -> Rows:
+    def _columns(self, gathering: Gathering, bound: Bound, program: Program, group: Group, aside: list[Rows] | None) -> Rows:
         """Judge what fits columns; gives the rows to be read one by one."""
-        cursors = program.run(group.joined, group.start + FRAME, group.end, sift=sift)
+        cursors = program.run(group.joined, group.start + FRAME, group.end, sift=aside is not None)
         large = group.end - group.start > MAX_RECORD_BYTES
         if large.any():
             cursors.blame(large, None)
@@ -97,9 +103,8 @@ class AvroDecoder:
         doubtful = gathering.columns(leaves, group.rows, cursors.bad, cursors.aside)
         if cursors.left is not None and program.flat and not large.any():
             doubtful = doubtful[~np.isin(doubtful, _refused(gathering, group, cursors.left))]
-        if cursors.aside is not None:
-            apart = self._columns(gathering, bound, program, group.some(np.flatnonzero(cursors.aside)), sift=False)
-            doubtful = np.concatenate([doubtful, apart])
+        if aside is not None and cursors.aside is not None:
+            aside.append(group.rows[cursors.aside])
         return doubtful
 
     def _bind(self, number: int) -> Bound | str:

@@ -222,6 +222,13 @@ def chunks(batch: RawBatch) -> Iterator[Chunk]:
             yield from _sized(rows[[value is not None for value in part]], kept)
 
 
+def picked(batch: RawBatch, rows: Rows) -> Iterator[Chunk]:
+    """Some of the records, none of them a tombstone, in steps of bounded count and size."""
+    for begin in range(0, len(rows), CHUNK_RECORDS):
+        some = rows[begin : begin + CHUNK_RECORDS]
+        yield from _sized(some, [cast("bytes", batch.values[row]) for row in some.tolist()])
+
+
 def _sized(rows: Rows, values: list[bytes]) -> Iterator[Chunk]:
     lengths = np.fromiter(map(len, values), np.int64, len(values))
     if lengths.sum() > CHUNK_BYTES and len(values) > 1:
