@@ -9,6 +9,7 @@ from reconciler.catalog import Facts
 from reconciler.pipelines import debezium, publications
 from reconciler.preflight.finding import Finding, fail, ok, warn
 from reconciler.preflight.ground import Connection, Ground, Subject
+from schemas.settings import FenceSettings
 
 _SUBSCRIBED = """
 SELECT DISTINCT coalesce(s.subname::text, '(of another database)') FROM pg_catalog.pg_subscription_rel r
@@ -27,9 +28,11 @@ def look(ground: Ground) -> Iterator[Finding]:
         for subject in ground.subjects:
             if subject.source is not None:
                 yield from _subscribed(ground, ground.source, subject, subject.source)
-    if fence.pipeline == "application":
-        yield ok("pipeline", "application: what commits before the fence counts as announced after a silence of fence.settle")
-    elif fence.pipeline == "debezium" and ground.fence_at is not None:
+    if fence.pipeline != "debezium":
+        told = "what commits before the fence counts as announced after a silence of fence.settle"
+        yield ok("pipeline", f"{fence.pipeline}: {told}")
+        yield from _idle(fence)
+    elif ground.fence_at is not None:
         yield from _server(ground.fence_at)
         yield from _declared(ground, ground.fence_at)
         if fence.slot is not None:
@@ -37,6 +40,17 @@ def look(ground: Ground) -> Iterator[Finding]:
         for subject in ground.subjects:
             if subject.source is not None:
                 yield from _published(ground, ground.fence_at, subject, subject.source)
+
+
+def _idle(fence: FenceSettings) -> Iterator[Finding]:
+    """Whoever names a connector believes that it is asked."""
+    named = [f"fence.{name}" for name in ("connect", "connector", "slot", "publication", "marker") if getattr(fence, name)]
+    if named:
+        yield warn(
+            "pipeline",
+            f"{', '.join(named)}: nobody looks at it while fence.pipeline is {fence.pipeline}",
+            try_="set fence.pipeline: debezium, or take it out",
+        )
 
 
 def _subscribed(ground: Ground, connection: Connection, subject: Subject, found: Facts) -> Iterator[Finding]:

@@ -93,6 +93,13 @@ def test_a_connect_that_does_not_answer_is_a_failure_and_half_a_setting_a_warnin
     assert any("connection refused" in seen for seen in debezium.told(FAIL, "pipeline"))
 
 
+def test_a_connector_that_nobody_asks_is_a_warning(world: World) -> None:
+    assert world.told(WARN, "pipeline") == []
+    world.set("fence", {"connect": "http://127.0.0.1:9", "connector": "c", "marker": True})
+    named = "fence.connect, fence.connector, fence.marker"
+    assert world.told(WARN, "pipeline") == [f"{named}: nobody looks at it while fence.pipeline is application"]
+
+
 def test_a_subscription_on_a_source_table_contradicts_a_primary(world: World) -> None:
     world.on_source("CREATE SUBSCRIPTION fed CONNECTION 'dbname=nowhere' PUBLICATION p WITH (connect = false)")
     try:
