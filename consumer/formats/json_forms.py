@@ -27,14 +27,16 @@ TRIED = 3
 MIN_ALIKE = 2
 #: Fewer misfits of a chunk than this are cheaper parsed than learnt from.
 MIN_MISFITS = 16
-#: So few of a chunk, one in this, are most often damaged: where walking through them found none that fits, the next
-#: chunks' are not walked through.
-FEW, UNWALKED = 64, 16
+#: So few of a chunk, one in this, are most often damaged: where most of them fitted nothing, and taught nothing, the next
+#: chunks' are not tried.
+FEW, PASSED_OVER = 64, 16
 
 #: A record's parsed form and where its fields begin; None where it is no example. Raises BadRecord.
 Look = Callable[[bytes], tuple[Any, Path] | None]
 #: Take the leaves of these records of the chunk.
 Take = Callable[[TemplateLeaves, Rows], None]
+#: Where each record of a chunk begins and ends in its joined bytes.
+Places = tuple[Int64s, Int64s]
 
 
 class Forms:
@@ -47,60 +49,84 @@ class Forms:
         self._codes = {path for plan in plans for path in plan.paths} - self._values
         self._templates: list[Layouts] = []
         self._lessons = MAX_LESSONS
+        self._passed_over = 0  #: so many chunks more the few records of no layout are not looked at again
 
     def fit(self, chunk: Chunk, take: Take) -> Rows:
         """Hand over what fits a template; gives the records (their numbers in the chunk) that fit none."""
         end = np.cumsum(chunk.lengths)
-        start = end - chunk.lengths
-        odd = _odd(chunk, end)
-        left = np.flatnonzero(~odd) if odd.any() else np.arange(len(end))
-        left = self._known(chunk, start, end, left, take)
+        places = end - chunk.lengths, end
+        left = self._known(self._alike, chunk, places, np.arange(len(end)), take)
         if not len(left):
             self._lessons = min(self._lessons + 1, MAX_LESSONS)
+            return left
+        few = len(left) * FEW <= len(end)
+        if few and self._passed_over:  # most often damaged: to look at them again would cost more than to read them one by one
+            self._passed_over -= 1
+            return left
+        odd = _odd(chunk, left)
+        strange, left = left[odd], left[~odd]
+        after = self._taught(chunk, places, self._known(self._walked, chunk, places, left, take), take, few=few)
+        rest = np.sort(np.concatenate([after, strange]))
+        if few and len(rest) * 2 > len(left) + len(strange):
+            self._passed_over = PASSED_OVER
+        return rest
+
+    def _taught(self, chunk: Chunk, places: Places, left: Rows, take: Take, *, few: bool) -> Rows:
+        """Learn what can be learnt; gives the records that are left."""
         while len(left) >= MIN_MISFITS and self._lessons > 0:
-            self._lessons -= 1
+            self._lessons -= not few
             fresh = next(filter(None, (self._learn(chunk, left, int(row)) for row in left[:TRIED])), None)
             if fresh is None:
                 break
-            after = self._try(fresh, chunk, start, end, left, take)
+            after = self._walked(fresh, chunk, places, self._alike(fresh, chunk, places, left, take), take)
             if len(after) == len(left):
                 break
             left = after
-        return np.sort(np.concatenate([left, np.flatnonzero(odd)]))
+        return left
 
-    def _known(self, chunk: Chunk, start: Int64s, end: Int64s, left: Rows, take: Take) -> Rows:
+    def _known(self, fit: Callable[..., Rows], chunk: Chunk, places: Places, left: Rows, take: Take) -> Rows:
         """Try the templates there are. The one that took most is the first to be tried on the next chunk."""
         took: dict[int, int] = {}
         for number, known in enumerate(self._templates):
             if not len(left):
                 break
-            after = self._try(known, chunk, start, end, left, take)
+            after = fit(known, chunk, places, left, take)
             took[number], left = len(left) - len(after), after
-        if took and (best := max(took, key=took.__getitem__)):
+        if took and (best := max(took, key=took.__getitem__)) and took[best] * 2 > len(chunk.values):
             self._templates.insert(0, self._templates.pop(best))
         return left
 
-    def _try(self, layouts: Layouts, chunk: Chunk, start: Int64s, end: Int64s, left: Rows, take: Take) -> Rows:
-        template = layouts.template
-        head = template.steps[0][0] if template.steps else template.tail
-        likely = np.ones(len(left), np.bool_)
-        other = differ(chunk.joined, start[left], head)
-        if other is not None:
-            likely &= ~other
-        tried = left[likely]
+    def _alike(self, layouts: Layouts, chunk: Chunk, places: Places, left: Rows, take: Take) -> Rows:
+        """Those of one length with many others. Gives those that were not taken."""
+        tried, other = left, left[:0]
+        if len(self._templates) > 1:  # else what begins otherwise is damaged, and found so
+            tried, other = self._likely(layouts, chunk, places, left)
         if not len(tried):
             return left
+        start, end = places[0][tried], places[1][tried]
         open_ = np.ones(len(tried), np.bool_)
-        for which, fits in layouts.fit(chunk.joined, start[tried], end[tried]):
+        for which, fits in layouts.fit(chunk.joined, start, end):
             good = _hand_over(fits, tried[which], take)
             open_[which if good is None else which[good]] = False
-        rest = np.flatnonzero(open_)
-        if len(rest) and layouts.worth_a_walk(few=len(rest) * FEW <= len(end)):
-            walked = tried[rest]
-            good = _hand_over(Fitting(template, chunk.joined, start[walked], end[walked]), walked, take)
-            open_[rest if good is None else rest[good]] = False
-            layouts.unwalked = 0 if open_.sum() * 2 <= len(rest) else UNWALKED
-        return np.sort(np.concatenate([left[~likely], tried[open_]]))
+        return tried[open_] if not len(other) else np.sort(np.concatenate([other, tried[open_]]))
+
+    def _walked(self, layouts: Layouts, chunk: Chunk, places: Places, left: Rows, take: Take) -> Rows:
+        """Those of any length, walked through value by value. Gives those that were not taken."""
+        tried, other = self._likely(layouts, chunk, places, left)
+        if not len(tried):
+            return left
+        start, end = places[0][tried], places[1][tried]
+        good = _hand_over(Fitting(layouts.template, chunk.joined, start, end), tried, take)
+        open_ = np.ones(len(tried), np.bool_)
+        open_[slice(None) if good is None else good] = False
+        return np.sort(np.concatenate([other, tried[open_]]))
+
+    def _likely(self, layouts: Layouts, chunk: Chunk, places: Places, left: Rows) -> tuple[Rows, Rows]:
+        """Those that begin as the template does, and the others."""
+        template = layouts.template
+        head = template.steps[0][0] if template.steps else template.tail
+        other = differ(chunk.joined, places[0][left], head) if len(left) else None
+        return (left, left[:0]) if other is None else (left[~other], left[other])
 
     def _learn(self, chunk: Chunk, left: Rows, row: int) -> Layouts | None:
         """A template for one misfit, from it and others of its form; a known one of that form is widened."""
@@ -149,18 +175,23 @@ def _has_form(value: bytes, shape: tuple[bytes, ...]) -> bool:
         return False
 
 
-def _odd(chunk: Chunk, end: Int64s) -> Mask:
-    """Records that hold what templates cannot vouch for: a backslash, a control character, or what is not UTF-8."""
+def _odd(chunk: Chunk, rows: Rows) -> Mask:
+    """Which of these hold what templates cannot vouch for: a backslash, a control character, or what is not UTF-8."""
+    every = len(rows) == len(chunk.values)
+    values = chunk.values if every else [chunk.values[row] for row in rows.tolist()]
+    joined = chunk.joined if every else b"".join([*values, b"\0"])
+    lengths = chunk.lengths[rows]
+    end = np.cumsum(lengths)
     size = int(end[-1])
-    signs = np.frombuffer(chunk.joined, np.uint8, size + 1)
+    signs = np.frombuffer(joined, np.uint8, size + 1)
     # Each from its first byte to the next one's; an empty record has its neighbour's, and fits nothing anyway.
-    begins = np.append(end - chunk.lengths, size)
+    begins = np.append(end - lengths, size)
     odd = np.minimum.reduceat(signs, begins)[:-1] < 0x20
-    if b"\\" in chunk.joined:
+    if b"\\" in joined:
         odd[np.searchsorted(end, np.flatnonzero(signs[:size] == 0x5C), side="right")] = True
-    if not chunk.joined.isascii() and not _is_utf8(chunk.joined):
+    if not joined.isascii() and not _is_utf8(joined):
         for row in np.flatnonzero(np.maximum.reduceat(signs, begins)[:-1] >= 0x80).tolist():
-            odd[row] |= not _is_utf8(chunk.values[row])
+            odd[row] |= not _is_utf8(values[row])
     return odd
 
 

@@ -347,6 +347,8 @@ def test_spoilt_records_among_sound_ones(name: str, seed: int) -> None:
     made = world.open()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(json_layout, "MIN_ALIKE", chance.choice((2, json_layout.MIN_ALIKE, 10**6)))
+        patch.setattr(json_layout, "DEEP", chance.choice((2, 3, json_layout.DEEP)))
+        patch.setattr(json_layout, "WIDE", chance.choice((1, 2, json_layout.WIDE)))
         if chance.random() < 0.5:
             made.decode(batch(world.valid))
         values: list[bytes | None] = list(world.valid)
