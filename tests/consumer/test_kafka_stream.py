@@ -14,8 +14,10 @@ from consumer.streams.contract import Place, Span
 from consumer.streams.kafka import KafkaStream
 from consumer.streams.kafka_questions import Questions
 from schemas.errors import SettingsError, UnavailableError
+from schemas.events import Decoded, Unreadable
 from schemas.settings import KafkaSettings
 from tests.consumer.brokers import KafkaBroker
+from tests.consumer.formats.making import data_type, decoder, route
 from tests.stack.kafka import Kafka
 from tests.stack.processes import wait_until
 
@@ -90,6 +92,33 @@ def test_a_batch_that_the_client_may_not_receive_is_an_error_with_a_remedy_and_n
     assert told.value.hint
     assert "receive.message.max.bytes" in told.value.hint
     assert offsets == [0]
+
+
+@pytest.mark.parametrize(("codec", "size"), [("gzip", 32 << 20), ("lz4", 32 << 20), ("snappy", 17 << 20), ("zstd", 32 << 20)])
+def test_a_record_that_inflates_many_times_over_is_set_aside_and_its_neighbours_are_read(
+    kafka: Kafka, topic_name: str, codec: str, size: int
+) -> None:
+    """Failure mode S4. What such a batch takes of memory meanwhile is librdkafka's: see docs/blind-spots.md."""
+    kafka.create_topic(topic_name)
+    values = {"bootstrap.servers": kafka.bootstrap, "compression.type": codec, "message.max.bytes": 2 * size, "linger.ms": 0}
+    producer = Producer(values)
+    for value in (b'{"id": 1, "event": "created"}', b" " * size, b'{"id": 2, "event": "created"}'):
+        producer.produce(topic_name, value, partition=0)
+        assert producer.flush(30) == 0
+    decoded: list[Decoded] = []
+    reader = decoder(route(data_type("json", event={"key": "id", "op": "event", "create": ["created"]})))
+    settings = KafkaSettings.model_validate({"bootstrap.servers": kafka.bootstrap, "group.id": topic_name})
+    with closing(KafkaStream(settings)) as stream:
+        stream.assign({(topic_name, 0): 0})
+
+        def read() -> bool:
+            decoded.extend(reader.decode(raw) for raw in stream.read(100, 0.1).batches)
+            return sum(len(batch) for one in decoded for batch in one.batches) == 2
+
+        wait_until(read, "both neighbours", within_s=30)
+    (bomb,) = (one for each in decoded for one in each.unreadable)
+    assert (bomb.offset, bomb.size, len(bomb.value or b"")) == (1, size, Unreadable.MAX_KEPT)
+    assert "at most" in bomb.reason
 
 
 def test_a_broker_that_knows_less_than_we_do_for_a_moment_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
