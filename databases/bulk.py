@@ -27,12 +27,14 @@ def insert_columns(db: sa.Connection, table: sa.Table, columns: Mapping[str, Seq
     raw = db.connection.driver_connection
     assert isinstance(raw, psycopg.Connection)
     schema = (db.get_execution_options().get("schema_translate_map") or {}).get(None)
-    text = _statement(db, table, schema, list(columns), list(same))
+    raw.adapters.register_dumper(_Binary, ListBinaryDumper)
     try:
-        raw.adapters.register_dumper(_Binary, ListBinaryDumper)
+        text = _statement(db, table, schema, list(columns), list(same))
         raw.execute(text, [*same.values(), *(_Binary(values) for values in columns.values())], prepare=False)
     except psycopg.Error as error:
-        raise sa.exc.DBAPIError(text.as_string(raw), None, error) from error
+        if raw.closed:
+            db.invalidate()  # else the pool would ask it to roll back
+        raise sa.exc.DBAPIError(f"INSERT INTO {table.name}", None, error) from error
 
 
 def _statement(
