@@ -250,6 +250,10 @@ WORLDS = {
     "json, text key": json_world([flat(n, f'k"é{n}') for n in N], lambda r: plain_events(r, str), kind="text"),
     "debezium-json": json_world(changes(), change_events, "debezium-json"),
     "debezium-json, enveloped": json_world([{"schema": None, "payload": r} for r in changes()], change_events, "debezium-json"),
+    "debezium-json, of one length": json_world([change("c", after=1000 + n) for n in N], change_events, "debezium-json"),
+    "debezium-json, of one length, enveloped": json_world(
+        [{"schema": {"type": "struct"}, "payload": change("c", after=1000 + n)} for n in N], change_events, "debezium-json"
+    ),
 }
 
 
@@ -262,7 +266,8 @@ EDGES = [
     b"\xff" * 9 + b"\x01", b"\xfe" + b"\xff" * 8 + b"\x01", b"\xff" * 10, b"\x80" * 9 + b"\x02", b"\x80\x80\x80\x80\x10",
     b"\xff\xff\xff\xff\x0f", b"\x80\x00", b"\0" * 8, b"\x02" * 70,
     b'"id":1,', b'{"id":2}', b'"', b"\\", b"\\u0069d", b"{", b"}", b"[" * 70, b"]", b",", b":", b"null", b"NaN", b"1e400",
-    b"9" * 20, b"-", b".0", b" ", b"\t", b"\n", b"\xc3", b"\xed\xa0\x80", b"\xef\xbb\xbf", b'"op":"d",', b'"payload":',
+    b"9" * 20, b"-", b".0", b"1e3", b"-0", b'"\\u006fp":"d",', b'"after":{"id":7},', b'"schema":null,',
+    b" ", b"\t", b"\n", b"\xc3", b"\xed\xa0\x80", b"\xef\xbb\xbf", b'"op":"d",', b'"payload":',
 ]  # fmt: skip
 
 

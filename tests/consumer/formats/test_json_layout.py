@@ -87,3 +87,21 @@ def test_a_number_of_any_length_has_its_value(digits: int) -> None:
     found_keys, unsure = fits.leaves(None).key((("a",),), key_type("int"), None)
     assert unsure is None
     assert found_keys.tolist() == [json.loads(value)["a"] for value in values]
+
+
+@pytest.mark.parametrize("many", [1, 40])
+def test_text_that_is_no_utf8_is_not_completed_by_the_next_record(many: int) -> None:
+    names = ["éééé", "öööö", "üüüü"]
+    records = [event(7_000_000 + n, 3 * (10 + n % 5), who="x") for n in range(ENOUGH)]
+    good = lines([{**r, "payload": {**r["payload"], "who": names[n % 3]}} for n, r in enumerate(records)])
+    assert len({len(value) for value in good}) == 1
+
+    def told(row: int, text: bytes) -> bytes:
+        assert len(text) == 8
+        return good[row].replace(names[row % 3].encode(), text)
+
+    mixed = list(good)
+    for row in range(20, 20 + 2 * many, 2):  # cut in its last character, and behind it begun in the middle of one
+        mixed[row], mixed[row + 1] = told(row, b"a" + "ééé".encode() + b"\xc3"), told(row + 1, b"\xa9" + "éééa".encode())
+    mixed[5], mixed[7] = told(5, b'aaaa\\"aa'), told(7, b'aa","a":')
+    agree(PLAIN, mixed, learnt=good)
