@@ -128,7 +128,10 @@ def _broken(flat: bytes, width: int) -> list[int]:
             at = (found[-1] + 1) * width
         else:
             return found
-    return [*found, *(row for row in range(at // width, len(flat) // width) if not _is_utf8(flat[row * width :][:width]))]
+    return [
+        *found,
+        *(row for row in range(at // width, len(flat) // width) if not _is_utf8(flat[row * width : (row + 1) * width])),
+    ]
 
 
 def _is_utf8(data: bytes) -> bool:
