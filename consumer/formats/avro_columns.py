@@ -283,7 +283,10 @@ def _next_block(cursors: Cursors, pos: Int64s, rows: Rows | None, active: Rows, 
     count, at = cursors.number(pos[fresh], mine)
     sized = np.flatnonzero(count < 0)
     if len(sized):
-        _, at[sized] = cursors.length(at[sized], mine[sized])
+        size, at[sized] = cursors.length(at[sized], mine[sized])
+        outside = size > cursors.end[mine[sized]] - at[sized]  # of no use to us, but no sound record has it
+        if outside.any():
+            cursors.blame(outside, mine[sized])
     pos[fresh], left[fresh] = at, np.abs(count)
     too_many = left[fresh] > MAX_STEPS  # a bomb, or a long list: both are the careful reader's
     too_many |= count == np.iinfo(np.int64).min

@@ -223,3 +223,18 @@ def test_random_bytes_are_never_half_read() -> None:
         assert (told(quick), reasons(quick)) == (told(slow), reasons(slow))
 
     agree()
+
+
+def test_a_block_that_is_larger_than_its_record_is_refused_beside_others() -> None:
+    """Found by a random example: its items end where the record does, but the size before them is that of no such block."""
+    schema = {"type": "record", "name": "R", "fields": [
+        {"name": "op", "type": "string"}, {"name": "f", "type": {"type": "array", "items": "boolean"}}, {"name": "key", "type": "long"},
+    ]}  # fmt: skip
+    head = b"\0\0\0\0\x01\x0ecreated"
+    sound, sized, outside = head + b"\x02\0\0\x02", head + b"\x01\x02\0\0\x04", head + b"\x01\xc4\x02\0\0\x06"
+    values = [sound, sized, outside] * 4
+    decoded = reader(schema, "int").decode(batch(values))
+    slowly = reader(schema, "int", columns=False).decode(batch(values))
+    assert reasons(decoded) == reasons(slowly)
+    assert set(reasons(decoded)) == {100 + 2 * n for n in range(2, 12, 3)}
+    assert told(decoded) == told(slowly)
