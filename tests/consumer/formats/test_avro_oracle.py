@@ -227,9 +227,9 @@ def test_random_bytes_are_never_half_read() -> None:
 
 def test_a_block_that_is_larger_than_its_record_is_refused_beside_others() -> None:
     """Found by a random example: its items end where the record does, but the size before them is that of no such block."""
-    schema = {"type": "record", "name": "R", "fields": [
-        {"name": "op", "type": "string"}, {"name": "f", "type": {"type": "array", "items": "boolean"}}, {"name": "key", "type": "long"},
-    ]}  # fmt: skip
+    flags = {"name": "f", "type": {"type": "array", "items": "boolean"}}
+    fields = [{"name": "op", "type": "string"}, flags, {"name": "key", "type": "long"}]
+    schema = {"type": "record", "name": "R", "fields": fields}
     head = b"\0\0\0\0\x01\x0ecreated"
     sound, sized, outside = head + b"\x02\0\0\x02", head + b"\x01\x02\0\0\x04", head + b"\x01\xc4\x02\0\0\x06"
     values = [sound, sized, outside] * 4
