@@ -10,7 +10,7 @@ import numpy as np
 from consumer.formats.columns import Mask, Rows
 from consumer.formats.gathering import Chunk
 from consumer.formats.json_columns import Fits, Fitting, TemplateLeaves, differ
-from consumer.formats.json_layout import Layouts
+from consumer.formats.json_layout import Layouts, is_utf8
 from consumer.formats.json_template import MAX_FORM, Unfit, form, learn
 from consumer.formats.paths import Path
 from consumer.formats.plan import Plan
@@ -189,16 +189,7 @@ def _odd(chunk: Chunk, rows: Rows) -> Mask:
     odd = np.minimum.reduceat(signs, begins)[:-1] < 0x20
     if b"\\" in joined:
         odd[np.searchsorted(end, np.flatnonzero(signs[:size] == 0x5C), side="right")] = True
-    if not joined.isascii() and not _is_utf8(joined):
+    if not joined.isascii() and not is_utf8(joined):
         for row in np.flatnonzero(np.maximum.reduceat(signs, begins)[:-1] >= 0x80).tolist():
-            odd[row] |= not _is_utf8(values[row])
+            odd[row] |= not is_utf8(values[row])
     return odd
-
-
-def _is_utf8(data: bytes) -> bool:
-    """Of joined records it tells enough: one that fits a template begins and ends in ASCII."""
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

@@ -130,11 +130,12 @@ def _broken(flat: bytes, width: int) -> list[int]:
             return found
     return [
         *found,
-        *(row for row in range(at // width, len(flat) // width) if not _is_utf8(flat[row * width : (row + 1) * width])),
+        *(row for row in range(at // width, len(flat) // width) if not is_utf8(flat[row * width : (row + 1) * width])),
     ]
 
 
-def _is_utf8(data: bytes) -> bool:
+def is_utf8(data: bytes) -> bool:
+    """Of joined records it tells enough: one that fits a template begins and ends in ASCII."""
     try:
         data.decode()
     except UnicodeDecodeError:
