@@ -71,7 +71,11 @@ def test_a_log_that_stalls_is_blindness_and_its_end_shows_only_what_was_lost(mot
         wait_until(lambda: "log" in motion.blind(), "the audit says that it is blind", within_s=60)
         application.losing = True
         motion.looks_on()
-        assert set(motion.totals()) <= {"rows"}
+        explained = {"rows"}  # and what trailed its commit for longer than `settle` before, on a busy machine
+        explained |= {"dropped_create", "healed_drop", "late"} if application.trailed else set()
+        explained |= {"unapplied_create"} if application.unapplied else set()
+        assert set(found := motion.totals()) <= explained
+        assert found.get("dropped_create", 0) + found.get("healed_drop", 0) <= len(application.trailed)
         application.held.clear()
         motion.all_is_counted()
         wait_until(lambda: motion.blind() == "", "it sees again", within_s=60)

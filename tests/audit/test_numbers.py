@@ -51,8 +51,9 @@ def test_missing_numbers_are_told_as_an_estimate_and_the_usual_ones_as_usual(
             assert exposed(watch) == counts, "what is usual nobody knows yet"
             with psycopg.connect(world.target) as db:  # of a hundred numbers one was missing in each of the hours before
                 db.execute(
-                    "INSERT INTO fencepost.sequence_hour SELECT incarnation, numbering, hour - n * interval '1 hour', 100, 1, 0"
-                    " FROM fencepost.sequence_hour, generate_series(3, 8) AS n"
+                    "INSERT INTO fencepost.sequence_hour"
+                    " SELECT incarnation, numbering, max(hour) - n * interval '1 hour', 100, 1, 0"
+                    " FROM fencepost.sequence_hour, generate_series(3, 8) AS n GROUP BY incarnation, numbering, n"
                 )
             assert exposed(watch)["missing_above_usual"] == 4 - 0.08
             found = status.run(world.settings(), watch.ledger, ends=None)

@@ -144,7 +144,7 @@ class Running:
     out: Path
     err: Path
 
-    def says(self, words: str, *, within_s: float = 45.0) -> None:
+    def says(self, words: str, *, within_s: float = 90.0) -> None:
         """Wait until these words stand on stderr."""
 
         def said() -> bool:
@@ -153,7 +153,7 @@ class Running:
 
         wait_until(said, f"{words!r} on stderr of {self.line}", within_s=within_s)
 
-    def ends(self, how: signal.Signals | None = None, *, within_s: float = 45.0) -> Done:
+    def ends(self, how: signal.Signals | None = None, *, within_s: float = 90.0) -> Done:
         if how is not None:
             self.child.send_signal(how)
         self.child.wait(within_s)

@@ -176,7 +176,7 @@ def test_deletions_are_judged_by_the_origin(copy: Copy) -> None:
     copy.pause()
     with psycopg.connect(copy.world.source) as db:
         db.execute("DELETE FROM items WHERE id = 3")
-    report = copy.world.gaps(deletes=True, wait=SOON).report
+    report = copy.world.gaps(deletes=True, wait=PATIENT).report
     assert report.verdict is Verdict.GAPS
     assert report.data_types[0].orphans.keys == ["3"]
 

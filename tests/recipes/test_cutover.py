@@ -256,10 +256,16 @@ def test_a_second_captain_follows_the_first_and_ends_with_its_report(items: Worl
     items.rows([201])
     second: list[Outcome] = []
     threads: list[threading.Thread] = []
+    following = threading.Event()
+
+    class Second(Silent):
+        def waiting(self, text: str) -> None:
+            following.set()
 
     def start_another() -> None:
-        threads.append(threading.Thread(target=lambda: second.append(items.cutover())))
+        threads.append(threading.Thread(target=lambda: second.append(items.cutover(say=Second()))))
         threads[0].start()
+        assert following.wait(60), "the second one follows nobody"
 
     first = items.cutover(say=At("comparing item", once(start_another)))
     threads[0].join(60)

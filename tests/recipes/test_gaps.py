@@ -239,11 +239,12 @@ def test_rows_below_retention_are_unheard_and_in_no_rate(items: World) -> None:
 
 def test_a_row_whose_event_is_on_its_way_is_in_flight_until_the_log_is_read(items: World) -> None:
     """The registry row comes between the two looks: no gap."""
-    items.extra = {"fence": {"settle": "2s"}}
+    items.extra = {"fence": {"settle": "1h"}}
     items.rows([201])
     assert items.gaps(wait=timedelta(seconds=0)).report.verdict is Verdict.CANNOT_TELL
     (told,) = items.gaps(wait=timedelta(seconds=0)).report.data_types
     assert (told.in_flight, told.gaps.count) == (1, 0)
+    items.extra = {"fence": {"settle": "1s"}}
     assert items.gaps().report.verdict is Verdict.GAPS
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
@@ -13,36 +12,35 @@ import pytest
 
 from consumer.streams.kafka import KafkaStream
 from databases.connect import connect
-from reconciler import repair
+from reconciler import fence, repair
 from reconciler import snapshot as snapshots
 from reconciler.backfill.run import Filler
 from reconciler.scene import Scene, _primary_faults, resolve
 from schemas.errors import RefusedWrite, UnavailableError
 from schemas.settings import Dsn
 from schemas.verdict import Proof, Report, Verdict
-from tests.recipes.test_cutover import _fence_is_waiting
 from tests.recipes.world import World
-from tests.stack.processes import wait_until
 
 GID = "fencepost_test_prepared_while_waiting"
 
 
-def test_a_writer_that_is_prepared_while_the_fence_waits_has_not_ended(items: World) -> None:
+def test_a_writer_that_is_prepared_while_the_fence_waits_has_not_ended(items: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """It gives its virtual transaction id up, and its rows may still be committed at any time."""
     writer = psycopg.connect(items.source)
     writer.execute("INSERT INTO items VALUES (202, 1, %s)", [items.now - timedelta(hours=1)])
+    looked = fence._Watch.still_open
 
-    def prepare() -> None:
-        wait_until(lambda: _fence_is_waiting(items.source), "the fence")
-        writer.execute(f"PREPARE TRANSACTION '{GID}'")
-        writer.commit()
+    def prepared_after_the_first_look(self: Any) -> list[fence.Transaction]:
+        found = looked(self)
+        if any(t.pid == writer.info.backend_pid for t in found):
+            writer.execute(f"PREPARE TRANSACTION '{GID}'")
+            writer.commit()
+        return found
 
-    preparing = threading.Thread(target=prepare)
-    preparing.start()
+    monkeypatch.setattr(fence._Watch, "still_open", prepared_after_the_first_look)
     try:
-        report = items.cutover(wait=timedelta(seconds=3)).report
+        report = items.cutover(wait=timedelta(milliseconds=300)).report
     finally:
-        preparing.join()
         writer.close()
         with psycopg.connect(items.source, autocommit=True) as db:
             db.execute(f"ROLLBACK PREPARED '{GID}'")

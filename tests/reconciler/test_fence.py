@@ -68,11 +68,11 @@ def test_a_writer_that_ends_while_we_wait_lets_the_fence_pass_and_its_row_is_bef
     with psycopg.connect(source) as writer:
         writer.execute("INSERT INTO rows VALUES (1)")
         result: list[fence.Fence] = []
-        waiter = threading.Thread(target=lambda: result.append(take(source, wait_s=20)))
+        waiter = threading.Thread(target=lambda: result.append(take(source, wait_s=60)))
         waiter.start()
         wait_until(lambda: _listening(source), "the fence's wait")
         writer.commit()
-        waiter.join(20)
+        waiter.join(60)
     assert result
     assert result[0].held
     with ours(source) as connection:
@@ -111,8 +111,9 @@ def test_a_reader_whose_role_cannot_write_is_listed_and_not_waited_for(source: s
             reader.execute("SELECT count(*) FROM rows")
             taken = take(source)
             assert taken.held
-            assert [t.pid for t in taken.passed_over] == [reader.info.backend_pid]
-            assert taken.passed_over[0].why_not == "its role cannot write the source tables"
+            # Beside it, the server's own work (an analyze, say) may be open anywhere.
+            told = [t.why_not for t in taken.passed_over if t.pid == reader.info.backend_pid]
+            assert told == ["its role cannot write the source tables"]
     finally:
         with psycopg.connect(source, autocommit=True) as db:
             db.execute("DROP OWNED BY only_reads")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import psycopg
 import pytest
@@ -14,6 +14,7 @@ from databases.ledger import Ledger
 from reconciler import lease
 from reconciler.lease import Held, Rank, Taken, acquire, holder_of
 from schemas.settings import Dsn
+from tests.stack.processes import wait_until
 
 SHORT = timedelta(milliseconds=300)
 
@@ -87,8 +88,10 @@ def test_every_acquisition_and_release_raises_the_epoch(ledger: Ledger) -> None:
 
 
 def test_a_dead_holders_lease_is_free_when_it_expires_and_not_before(ledger: Ledger) -> None:
-    dead = held(acquire(ledger, "run-1", ttl=SHORT))
+    dead = held(acquire(ledger, "run-1"))
     assert isinstance(acquire(ledger, "run-2"), Taken)
+    dead.ttl = SHORT
+    assert dead.renew()
     time.sleep(SHORT.total_seconds())
     second = held(acquire(ledger, "run-2"))
     assert second.epoch == dead.epoch + 1
@@ -99,11 +102,23 @@ def test_a_dead_holders_lease_is_free_when_it_expires_and_not_before(ledger: Led
 
 
 def test_a_living_holder_keeps_it_by_renewal(ledger: Ledger) -> None:
-    with held(acquire(ledger, "run-1", ttl=SHORT)) as mine:
-        deadline = time.monotonic() + 3 * SHORT.total_seconds()
-        while time.monotonic() < deadline:
-            assert isinstance(acquire(ledger, "run-2"), Taken)
+    mine = held(acquire(ledger, "run-1"))
+    mine.every = SHORT / 3
+    first = expiry(ledger)
+    with mine:
+        wait_until(lambda: expiry(ledger) > first, "it is renewed")
+        second = expiry(ledger)
+        wait_until(lambda: expiry(ledger) > second, "it is renewed again")
+        assert isinstance(acquire(ledger, "run-2"), Taken)
         assert not mine.lost
+
+
+def expiry(ledger: Ledger) -> datetime:
+    with psycopg.connect(ledger.dsn.get_secret_value()) as db:
+        row = db.execute("SELECT expires_at FROM fencepost.lease WHERE expires_at IS NOT NULL").fetchone()
+    assert row
+    found: datetime = row[0]
+    return found
 
 
 def test_a_cutover_goes_before_a_sweep_but_not_before_a_cutover(ledger: Ledger) -> None:

@@ -31,7 +31,7 @@ Format = Literal["debezium-json", "debezium-json-schema", "debezium-avro"]
 
 JSON_CONVERTER = "org.apache.kafka.connect.json.JsonConverter"
 AVRO_CONVERTER = "io.apicurio.registry.utils.converter.AvroConverter"
-RUNNING_WITHIN_S = 60.0
+RUNNING_WITHIN_S = 120.0
 
 
 class Connect(Part):
@@ -95,8 +95,14 @@ class Connect(Part):
         return [entry["offset"] for entry in told.get("offsets", [])]
 
     def pause_connector(self, name: str) -> None:
+        """Pause a connector, and return when its task, which may be writing still, has heard of it too."""
         self.ask("PUT", f"/connectors/{name}/pause")
-        wait_until(lambda: self.status(name)["connector"]["state"] == "PAUSED", f"connector {name} is paused")
+
+        def paused() -> bool:
+            status = self.status(name)
+            return {part["state"] for part in (status["connector"], *status["tasks"])} == {"PAUSED"}
+
+        wait_until(paused, f"connector {name} is paused")
 
     def resume_connector(self, name: str) -> None:
         self.ask("PUT", f"/connectors/{name}/resume")

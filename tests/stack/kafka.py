@@ -17,7 +17,7 @@ from tests.stack import jars
 from tests.stack.processes import LOOPBACK, Part, Process, StandError, free_port, wait_until
 
 VERSION = jars.pinned("kafka", "kafka.version")
-ASK_WITHIN_S = 30.0
+ASK_WITHIN_S = 60.0
 #: A test's broker ends before the second compiler's work pays: half of its processor time went there.
 _JAVA = ["-XX:TieredStopAtLevel=1"]
 

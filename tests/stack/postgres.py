@@ -188,7 +188,7 @@ def drop_slot(db: psycopg.Connection, slot: str, pid: int | None = None) -> None
             return True
         return True
 
-    wait_until(dropped, f"slot {slot} is dropped", within_s=15)
+    wait_until(dropped, f"slot {slot} is dropped")
 
 
 @cache

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import secrets
 import shutil
 import signal
 import socket
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Self
 
 LOOPBACK = "127.0.0.1"
+PORTS_FROM = 15_000
 POLL_EVERY_S = 0.05
 LOG_TAIL_LINES = 25
 
@@ -36,15 +38,32 @@ class StandError(Exception):
 
 
 def free_port() -> int:
-    """A loopback port nobody listens on now. It may be taken before it is used: repeat a start that fails."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
+    """A loopback port that nobody listens on, and that is ours until this process ends, whoever listens there meanwhile.
+
+    Below those that the kernel gives to whoever connects: of those, one may be gone before the server is up, or while it is
+    down to be started again; and who connects to one that is closed may be connected to himself.
+    """
+    lowest_of_kernel = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    for _ in range(1000):
+        port = secrets.choice(range(PORTS_FROM, lowest_of_kernel))
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0fencepost-port-{port}")  # an abstract name: one process on this machine has it, and no file is left
+            with socket.socket() as probe:
+                probe.bind((LOOPBACK, port))
+        except OSError:
+            claim.close()
+            continue
+        claim.detach()  # kept open, so that the name stays ours
         return port
+    raise StandError("no port is free")
 
 
-def wait_until(true: Callable[[], bool], what: str, *, within_s: float = 30.0) -> None:
-    """Ask until the answer is yes. A refused connection is a no; any other exception is a failure of the test."""
+def wait_until(true: Callable[[], bool], what: str, *, within_s: float = 60.0) -> None:
+    """Ask until the answer is yes. A refused connection is a no; any other exception is a failure of the test.
+
+    The limit is for what never comes: make it far longer than the slowest machine needs.
+    """
     deadline = time.monotonic() + within_s
     while True:
         with contextlib.suppress(OSError):
@@ -105,7 +124,7 @@ class Process:
                 start_new_session=True,  # else Ctrl-C reaches the servers before the tests that still use them
             )
 
-    def wait_ready(self, ready: Callable[[], bool], *, within_s: float = 60.0) -> None:
+    def wait_ready(self, ready: Callable[[], bool], *, within_s: float = 120.0) -> None:
         """Wait for `ready`, but give up at once, with the log's end, when the child is gone."""
 
         def ready_or_dead() -> bool:

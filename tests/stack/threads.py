@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def beside(work: Callable[[threading.Event], object], *, patience_s: float = 30) -> Iterator[None]:
+def beside(work: Callable[[threading.Event], object], *, patience_s: float = 60) -> Iterator[None]:
     """Run `work`, which ends once the event is set. What it died of is raised where it is stopped, in place of the test's
     own error: a test that waits for something dead fails of nothing but its patience."""
     stop, failed = threading.Event(), list[BaseException]()

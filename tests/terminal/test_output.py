@@ -21,7 +21,7 @@ def python(code: str, **options: object) -> subprocess.Popen[bytes]:
 
 def test_a_full_disk_is_an_error_and_not_a_silence() -> None:
     with Path("/dev/full").open("wb") as full, python("put('x' * 100)", stdout=full) as child:
-        _, err = child.communicate(timeout=30)
+        _, err = child.communicate(timeout=60)
     assert child.returncode == 1
     assert b"cannot write the result to stdout: No space left on device" in err
 
@@ -30,7 +30,7 @@ def test_streams_that_were_closed_lead_nowhere_and_their_numbers_to_no_file_of_o
     code = "import os; from terminal.output import prepare_streams; prepare_streams(); put('x'); tell('y')\n"
     code += "sys.exit(os.open(os.devnull, os.O_RDONLY))"
     closed = ["/bin/sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-c", RUN + code, str(ROOT)]
-    assert subprocess.run(closed, timeout=30, check=False).returncode == 3
+    assert subprocess.run(closed, timeout=60, check=False).returncode == 3
 
 
 def test_a_reader_that_went_away_ends_the_work_quietly() -> None:
@@ -40,7 +40,7 @@ def test_a_reader_that_went_away_ends_the_work_quietly() -> None:
         child.stdout.read(10)
         child.stdout.close()
         assert child.stderr.read() == b""
-        assert child.wait(timeout=30) == 3, "the verdict's exit code stands"
+        assert child.wait(timeout=60) == 3, "the verdict's exit code stands"
 
 
 def test_words_that_nobody_reads_stop_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

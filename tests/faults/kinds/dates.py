@@ -91,11 +91,11 @@ def the_hour_that_comes_twice(world: World) -> Iterator[None]:
     """01:30 and 02:30 of the night in which summer time ended, in a column without a zone: either hour may be meant."""
     with psycopg.connect(world.source, autocommit=True) as db:
         db.execute("ALTER TABLE items ALTER created_at TYPE timestamp USING created_at AT TIME ZONE 'Europe/Berlin'")
-    for text in ("2026-10-25 01:30", "2026-10-25 02:00", "2026-10-25 02:30", "2026-10-25 02:59:59.999999", "2026-10-25 03:00"):
+    for text in ("2024-10-27 01:30", "2024-10-27 02:00", "2024-10-27 02:30", "2024-10-27 02:59:59.999999", "2024-10-27 03:00"):
         dated(world, f"'{text}'")
     world.extra = {**world.extra, "data_types/item/source/zone": "Europe/Berlin"}
     # The second 02:30 was at 01:30 UTC. Rows of the first one may be looked at or not; of the second one, they must.
-    world.exempt = {"item": older(world, "items", "'2026-10-25 02:30'::timestamp"), "part": older(world, "parts", "now()")}
+    world.exempt = {"item": older(world, "items", "'2024-10-27 02:30'::timestamp"), "part": older(world, "parts", "now()")}
     yield
 
 
@@ -134,7 +134,7 @@ FAULTS = {
         modes=(6,),
         inject=the_hour_that_comes_twice,
         right=CLEAR,
-        asks=("--since", "2026-10-25T01:30:00Z"),
+        asks=("--since", "2024-10-27T01:30:00Z"),
         mended=None,
         own=True,
     ),

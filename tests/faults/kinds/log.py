@@ -18,7 +18,7 @@ from tests.faults.transactions import announce, transaction
 from tests.faults.world import ITEM, PARTITIONS, World
 from tests.stack.processes import wait_until
 
-PRESENT = ("--wait", "1s")
+PRESENT = ("--wait", "3s")
 
 
 def pinned(world: World) -> Iterator[None]:

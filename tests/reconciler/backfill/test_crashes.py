@@ -17,6 +17,7 @@ from reconciler.backfill import backfill, undo, writer
 from schemas.errors import FencepostError, RefusedWrite
 from schemas.settings import BackfillSettings
 from tests.reconciler.backfill.conftest import BOTH, World
+from tests.stack.processes import wait_until
 
 GONE_LATE = {3, 4, 15}
 
@@ -271,16 +272,21 @@ def test_a_paused_process_finds_its_transaction_ended_and_says_who_went_on(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Paused between its insert and its commit: the registry's server ends the transaction, the other one goes on."""
-    monkeypatch.setattr(writer, "_BEGIN", writer._BEGIN.replace(b"_session_timeout = '5s'", b"_session_timeout = '200ms'"))
-    monkeypatch.setattr(
-        writer, "_BEGIN_BESIDE", writer._BEGIN_BESIDE.replace(b"_session_timeout = '15min'", b"_session_timeout = '300ms'")
-    )
+    for begin, usual in (("_BEGIN", b"5s"), ("_BEGIN_BESIDE", b"15min")):
+        whole = getattr(writer, begin)
+        assert b"_session_timeout = '%b'" % usual in whole
+        # Shorter, but longer than a busy machine keeps us from the next statement.
+        monkeypatch.setattr(writer, begin, whole.replace(b"_session_timeout = '%b'" % usual, b"_session_timeout = '1500ms'"))
     run, woken = world.run(), threading.Event()
     held = world.lease(run)
     real = writer.Writer.xid
+    in_a_transaction = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'fencepost'"
+        " AND state LIKE 'idle in transaction%%'"
+    )
 
     def paused(self: writer.Writer) -> int:
-        time.sleep(0.6)  # the one pause that cannot be a condition: it is the pause itself
+        wait_until(lambda: world.on_registry(in_a_transaction) == world.on_ledger(in_a_transaction) == [(0,)], "it is ended")
         world.forget_the_lease()
         world.lease("the other run", holder="bob")
         woken.set()

@@ -75,7 +75,7 @@ def test_a_stopped_process_writes_nothing_after_it_is_woken(world: World) -> Non
 
 
 def _when_it_is_free(world: World, run: str) -> Held:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         found = acquire(world.ledger, run, ttl=timedelta(seconds=15))
         if isinstance(found, Held):

@@ -29,7 +29,7 @@ def test_servers_that_are_away_are_each_told_soon_and_what_is_there_is_looked_at
     world.set("source/dsn", "postgresql://reader:hunter2@127.0.0.1:1/nowhere")
     started = time.monotonic()
     found = world.check()
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 60
     (told,) = [f for f in found if f.level is Level.FAIL]
     assert told.area == "reach"
     assert "cannot connect to the source (reader@127.0.0.1:1/nowhere)" in told.seen
