@@ -146,7 +146,9 @@ def stand_folder(request: pytest.FixtureRequest) -> Iterator[Path]:
     """Logs and data of all servers. Outside pytest's own folders, which are closed to the user PostgreSQL runs as."""
     folder = Path(tempfile.mkdtemp(prefix=f"{STAND}{os.getpid()}-", dir=_memory()))
     folder.chmod(0o711)
-    yield folder
+    with pytest.MonkeyPatch.context() as patch:
+        _patient(patch)
+        yield folder
     if request.session.testsfailed:  # the logs may tell why; the data only take room
         kept = Path(tempfile.mkdtemp(prefix="fencepost-logs-"))
         shutil.copytree(folder, kept, symlinks=True, ignore=shutil.ignore_patterns("data"), dirs_exist_ok=True)
@@ -154,6 +156,16 @@ def stand_folder(request: pytest.FixtureRequest) -> Iterator[Path]:
         if (told := getattr(request.config, "workeroutput", None)) is not None:
             told["kept_logs"] = str(kept)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _patient(patch: pytest.MonkeyPatch) -> None:
+    """A virtual machine may stand still for seconds, the tests and their servers with it. A backfill of this process, which
+    its server ends after five seconds of silence, is given a minute; those that are processes of their own are not."""
+    from reconciler.backfill import writer
+
+    usual = f"idle_in_transaction_session_timeout = '{writer._IDLE}'".encode()
+    assert writer._BEGIN.count(usual) == 1
+    patch.setattr(writer, "_BEGIN", writer._BEGIN.replace(usual, b"idle_in_transaction_session_timeout = '1min'"))
 
 
 def _memory() -> Path | None:
