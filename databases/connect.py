@@ -111,7 +111,19 @@ def renamed(what: str) -> Iterator[None]:
     except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
         raise CatalogError(f"cannot {what}: {_server_words(error)}") from None
     except psycopg.Error as error:
-        raise UnavailableError(f"cannot {what}: {_server_words(error)}") from None
+        raise UnavailableError(f"cannot {what}: {_server_words(error)}", hint=_ENDED.get(error.sqlstate or "")) from None
+
+
+def _ended(setting: str) -> str:
+    return f"ALTER ROLE … SET {setting} = 0 for our role: a snapshot rests while the other side is read"
+
+
+#: Limits of a role or database that ended our session. Those of source.* are ours, and bound every run all the same.
+_ENDED = {
+    "25P03": _ended("idle_in_transaction_session_timeout"),
+    "25P04": _ended("transaction_timeout"),
+    "57P05": _ended("idle_session_timeout"),
+}
 
 
 def _server_words(error: BaseException) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from databases.connect import renamed
 from reconciler.preflight import (
     clocks,
     identities,
@@ -69,8 +70,9 @@ def _told(area: str, looking: Callable[[], Iterator[Finding] | Sequence[Finding]
     """What a check finds until its end, or until the error that ends it."""
     found: list[Finding] = []
     try:
-        for finding in looking():
-            found.append(finding)  # one by one: what came before an error is kept
+        with renamed(f"look at {area}"):
+            for finding in looking():
+                found.append(finding)  # one by one: what came before an error is kept
     except SettingsError:
         raise
     except FencepostError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 from databases.connect import renamed
 from reconciler.preflight.finding import Finding, fail, ok, warn
@@ -17,7 +18,10 @@ SELECT pg_catalog.current_setting('server_version'), pg_catalog.current_setting(
        pg_catalog.current_setting('server_encoding'), current_user::text, pg_catalog.current_database()::text,
        pg_catalog.pg_is_in_recovery(),
        (SELECT s.reset_val FROM pg_catalog.pg_settings s WHERE s.name = 'default_transaction_read_only'),
-       r.rolconnlimit
+       r.rolconnlimit,
+       (SELECT pg_catalog.array_agg(s.name || ' is ' || s.reset_val || ' ms' ORDER BY s.name) FROM pg_catalog.pg_settings s
+         WHERE s.name IN ('idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout')
+           AND s.reset_val::bigint BETWEEN 1 AND %s)
   FROM pg_catalog.pg_roles r WHERE r.rolname = current_user"""
 
 
@@ -28,9 +32,10 @@ def look(ground: Ground) -> Iterator[Finding]:
 
 def _answers(settings: Settings, what: str, connection: Connection) -> Iterator[Finding]:
     with renamed(f"ask {what} who it is"):
-        row = connection.execute(_SERVER).fetchone()
+        held_ms = settings.source.snapshot_max // timedelta(milliseconds=1)
+        row = connection.execute(_SERVER, [held_ms]).fetchone()
     assert row
-    version, number, encoding, role, database, recovering, read_only, limit = row
+    version, number, encoding, role, database, recovering, read_only, limit, ends = row
     seen = f"{what}: PostgreSQL {version.split(' ')[0]}, {encoding}, database {database!r} as {role!r}"
     if number < OLDEST_TESTED:
         yield warn("reach", f"{seen}: older than any version fencepost is tested on (15 to 18)")
@@ -40,6 +45,12 @@ def _answers(settings: Settings, what: str, connection: Connection) -> Iterator[
     if what == "the registry" and (recovering or read_only == "on"):
         reason = "is in recovery" if recovering else f"starts the transactions of {role!r} read-only"
         yield fail("reach", f"the registry {reason}: nothing can be inserted", try_="connect to the target's primary")
+    if ends:
+        yield warn(
+            "reach",
+            f"{what} ends sessions of {role!r} sooner than a snapshot may be held (source.snapshot_max): {', '.join(ends)}",
+            try_="; ".join(f"ALTER ROLE {role} SET {words.split(' ')[0]} = 0" for words in ends),
+        )
     needed = settings.source.slices + 2
     if 0 <= limit < needed:
         yield fail(

@@ -42,6 +42,22 @@ def test_what_could_change_an_answer_is_pinned_whatever_the_database_says(databa
         assert shown(connection, "client_encoding") == "UTF8"
 
 
+@pytest.mark.parametrize(
+    ("ended", "setting"),
+    [
+        (psycopg.errors.IdleInTransactionSessionTimeout, "idle_in_transaction_session_timeout"),
+        (psycopg.errors.TransactionTimeout, "transaction_timeout"),
+        (psycopg.errors.IdleSessionTimeout, "idle_session_timeout"),
+    ],
+)
+def test_a_limit_of_the_role_that_ends_our_session_is_told_with_the_setting_to_change(
+    ended: type[psycopg.Error], setting: str
+) -> None:
+    with pytest.raises(UnavailableError) as told, renamed("read public.items"):
+        raise ended("terminating connection")
+    assert f"SET {setting} = 0" in (told.value.hint or "")
+
+
 def test_nothing_is_ever_prepared(database: str) -> None:
     with connect(Dsn(database), "the source") as connection:
         for _ in range(20):

@@ -53,6 +53,19 @@ def test_an_unknown_data_type_and_an_impossible_window_are_errors_of_usage(world
         world.check(since="2999-01-01T00:00:00Z")
 
 
+def test_a_role_whose_sessions_end_before_a_snapshot_may_is_told_with_the_statement_that_mends_it(
+    world: World, role: Role
+) -> None:
+    """Failure mode 85: a limit that a long compare would meet in the middle."""
+    dsn = role(world.source, "short_lived", "ALTER ROLE THE_ROLE SET idle_in_transaction_session_timeout = '29min'")
+    world.set("source/dsn", dsn)
+    (told,) = [f for f in world.check() if (f.level, f.area) == (Level.WARN, "reach")]
+    assert "idle_in_transaction_session_timeout is 1740000 ms" in told.seen
+    assert told.try_ == "ALTER ROLE short_lived SET idle_in_transaction_session_timeout = 0"
+    role(world.source, "short_lived", "ALTER ROLE THE_ROLE SET idle_in_transaction_session_timeout = '31min'")
+    assert not any((f.level, f.area) == (Level.WARN, "reach") for f in world.check())
+
+
 def test_swapped_connection_strings_are_named(world: World) -> None:
     world.set("source/dsn", world.registry)
     world.set("registry/dsn", world.source)
