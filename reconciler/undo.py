@@ -122,7 +122,8 @@ def _words(c: Counts) -> str:
     words = f"{counted(c.removed, 'row')} taken back"
     if c.touched:
         more = " …" if c.touched > SHOWN else ""
-        words += f", {c.touched:,} left alone, for somebody touched them since: {', '.join(c.touched_keys[:SHOWN])}{more}"
+        keys = f"{', '.join(c.touched_keys[:SHOWN])}{more}"
+        words += f", {c.touched:,} left alone, touched since or referred to: {keys}"
     words += f"; {c.gone:,} no longer there" if c.gone else ""
     if c.put_back or c.left:
         words += f"; {counted(c.put_back, 'orphan')} put back"

@@ -6,8 +6,9 @@ transaction, on the journalled server.
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -26,7 +27,7 @@ from reconciler.backfill.writer import Writer
 from reconciler.identity import Identity, contradiction, recorded
 from reconciler.lease import Held
 from reconciler.probe import Table
-from schemas.errors import RefusedWrite
+from schemas.errors import FencepostError, RefusedWrite
 from schemas.keys import KeySet, KeyType
 
 #: The registry ends an idle transaction sooner than this.
@@ -47,7 +48,7 @@ class Undone:
     """What an undo did to one data type's rows."""
 
     removed: KeySet
-    touched: KeySet  #: somebody changed the row since, or wrote one of his own: left alone
+    touched: KeySet  #: somebody changed the row since, wrote one of his own, or refers to it: left alone
     gone: KeySet  #: no row stands any more
     key_type: KeyType
 
@@ -130,7 +131,8 @@ def undo(
 ) -> dict[str, Undone]:
     """Remove exactly what `run` inserted and nobody touched since. A second undo finds nothing to remove.
 
-    Raises RefusedWrite, before the first row, where the run wrote to another server or database than this registry.
+    Raises RefusedWrite, before the first row, where the run wrote to another server or database than this registry. A failure
+    after the first rows carries a note that says how many went.
     """
     entries = _read(ledger, lambda journal: journal.of_run(run))
     if not entries:
@@ -142,7 +144,8 @@ def undo(
         try:
             may_be_undone(ledger, run, entries, writer.server)
             for entry in entries:
-                batch, removed, standing_now = _undo(writer, entry)
+                with _told_how_far(tallies, total):
+                    batch, removed, standing_now = _undo(writer, entry)
                 tally = tallies.setdefault(entry.data_type, Tally(entry.key_type))
                 tally.add("removed", batch, removed)
                 tally.add("touched", batch, standing_now & ~removed)
@@ -159,6 +162,17 @@ def undo(
         )
         for name, tally in tallies.items()
     }
+
+
+@contextlib.contextmanager
+def _told_how_far(tallies: Mapping[str, Tally], total: int) -> Iterator[None]:
+    try:
+        yield
+    except FencepostError as error:
+        if taken := sum(len(tally.keys("removed")) for tally in tallies.values()):
+            before = f"{taken} of {total} rows were taken back before that, for good"
+            error.add_note(f"{before}; the same undo goes on with the others")
+        raise
 
 
 def may_be_undone(ledger: Ledger, run: str, entries: Sequence[Journalled], server: Identity) -> None:

@@ -5,8 +5,8 @@ another. `xmin` holds 32 bits, so a row counts only while that transaction is le
 ones are left alone. The test is part of the DELETE: should somebody change the row while it waits for its lock,
 PostgreSQL puts the question again to the new version.
 
-To refer to a row does not change it. Where a foreign key would delete or change rows that refer to ours, those of ours
-are left alone that anybody refers to.
+To refer to a row does not change it. A foreign key would delete or change the rows that refer to ours, or refuse the
+deletion and with it the whole batch: those of ours are left alone that anybody refers to.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def delete_untouched(writer: Writer, table: Table, batch: Batch, xid: int) -> Ma
     """Inside a transaction of the writer: delete those rows of the batch that are still as `xid` inserted them."""
     if not len(batch) or writer.xid() - xid >= WRAP:
         return np.zeros(len(batch), np.bool_)
-    spared = _referred_to(writer, table)
-    if spared:
+    spared, carried_on = _referred_to(writer, table)
+    if carried_on:
         # Who refers to a row has taken a lock on it that no test of ours sees: after this one nobody does so any more.
         writer.registry.execute(sql.SQL("LOCK TABLE {} IN EXCLUSIVE MODE").format(named(table)))
     query = sql.SQL(
@@ -57,14 +57,16 @@ def delete_untouched(writer: Writer, table: Table, batch: Batch, xid: int) -> Ma
     return gone
 
 
-#: Foreign keys that would carry a deletion on: whose, from which columns to which, and whether our role may look there.
-_CARRIED_ON = """
+#: Foreign keys to the table: whose, whether our role may look there, whether they would carry a deletion on, and from which
+#: columns to which.
+_REFERENCES = """
 WITH RECURSIVE parts AS (
     SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
      WHERE n.nspname = %s AND c.relname = %s
      UNION
     SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN parts p ON i.inhparent = p.oid)
 SELECT n.nspname::text, c.relname::text, pg_catalog.has_table_privilege(c.oid, 'SELECT'),
+       f.confdeltype IN ('c', 'n', 'd'),
        (SELECT pg_catalog.array_agg(a.attname::text ORDER BY k.at)
           FROM pg_catalog.unnest(f.conkey) WITH ORDINALITY k (number, at)
           JOIN pg_catalog.pg_attribute a ON a.attrelid = f.conrelid AND a.attnum = k.number),
@@ -73,20 +75,27 @@ SELECT n.nspname::text, c.relname::text, pg_catalog.has_table_privilege(c.oid, '
           JOIN pg_catalog.pg_attribute a ON a.attrelid = f.confrelid AND a.attnum = k.number)
   FROM parts p JOIN pg_catalog.pg_constraint f ON f.confrelid = p.oid
   JOIN pg_catalog.pg_class c ON c.oid = f.conrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
- WHERE f.contype = 'f' AND f.confdeltype IN ('c', 'n', 'd') AND NOT c.relispartition
+ WHERE f.contype = 'f' AND NOT c.relispartition
  ORDER BY 1, 2"""
 
 
-def _referred_to(writer: Writer, table: Table) -> list[sql.Composable]:
-    """` AND …`: nobody's row would go, or change, with the row `t`. Nothing of ours goes where we may not look."""
-    terms = list[sql.Composable]()
-    for schema, name, readable, theirs, ours in writer.registry.execute(_CARRIED_ON, [table.schema, table.name]).fetchall():
+def _referred_to(writer: Writer, table: Table) -> tuple[list[sql.Composable], bool]:
+    """` AND …`: nobody's row refers to the row `t`; and whether any would go, or change, with it.
+
+    Where we may not look nothing of ours goes, unless the foreign key itself would refuse it.
+    """
+    terms, any_carried_on = list[sql.Composable](), False
+    found = writer.registry.execute(_REFERENCES, [table.schema, table.name]).fetchall()
+    for schema, name, readable, carried_on, theirs, ours in found:
+        any_carried_on |= carried_on
+        if not readable and not carried_on:
+            continue
         same = [sql.SQL("c.{} = t.{}").format(quoted(a), quoted(b)) for a, b in zip(theirs, ours, strict=True)]
         refers = sql.SQL(" AND NOT EXISTS (SELECT FROM {} AS c WHERE {})").format(
             quoted(schema, name), sql.SQL(" AND ").join(same)
         )
         terms.append(refers if readable else sql.SQL(" AND false"))
-    return terms
+    return terms, any_carried_on
 
 
 def take_back(writer: Writer, table: Table, run: str, name: str, gone: Batch, xid: int) -> Mask:

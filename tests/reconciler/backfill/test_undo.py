@@ -74,14 +74,33 @@ def test_a_row_changed_by_a_trigger_of_the_insert_itself_is_still_ours(world: Wo
     assert len(undone.removed) == 10
 
 
-def test_rows_that_others_refer_to_are_refused_by_the_name_of_the_constraint(world: World) -> None:
+def test_a_row_that_others_refer_to_is_left_alone_and_keeps_no_other_from_being_taken_back(world: World) -> None:
     run = world.run()
     world.backfill(range(1, 11), run=run)
     world.on_registry("CREATE TABLE child (item_id bigint CONSTRAINT to_item REFERENCES item_registry (item_id))")
     world.on_registry("INSERT INTO child VALUES (3)")
-    with pytest.raises(RefusedWrite, match="to_item"):
+    undone = world.undo(run)
+    assert undone is not None
+    assert (len(undone.removed), list(undone.touched)) == (9, [3])
+    assert world.registered() == [3]
+
+
+def test_an_undo_that_fails_half_way_says_how_many_rows_went_and_goes_on_when_it_is_asked_again(world: World) -> None:
+    run = world.run()
+    world.backfill(range(1, 31), run=run)  # three batches
+    world.on_registry("CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+                      " IF OLD.item_id = 15 THEN RAISE EXCEPTION 'fifteen stays'; END IF; RETURN OLD; END $$")  # fmt: skip
+    world.on_registry("CREATE TRIGGER t BEFORE DELETE ON item_registry FOR EACH ROW EXECUTE FUNCTION f()")
+    with pytest.raises(RefusedWrite, match="fifteen stays") as told:
         world.undo(run)
-    assert world.registered() == list(range(1, 11))
+    assert told.value.__notes__ == [
+        "10 of 30 rows were taken back before that, for good; the same undo goes on with the others"
+    ]
+    assert world.registered() == list(range(11, 31))
+    world.on_registry("DROP TRIGGER t ON item_registry")
+    undone = world.undo(run)
+    assert undone is not None
+    assert world.registered() == []
 
 
 def test_rows_of_another_server_are_never_undone_here(world: World) -> None:
