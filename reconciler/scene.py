@@ -19,7 +19,7 @@ from reconciler import catalog, identity
 from reconciler.connections import Connections, Wanted
 from reconciler.probe import Table, condition
 from reconciler.proofs.shown import Met, TypeShown
-from schemas.data_types import DataType
+from schemas.data_types import DataType, FromSource
 from schemas.errors import CatalogError
 from schemas.keys import KeyType
 from schemas.settings import Settings
@@ -296,7 +296,11 @@ def subject_of(
         registry_facts = asked.result()
     for what, found in (("the source", source_facts), ("the registry", registry_facts)):
         _readable(what, found)
-    columns = catalog.columns_exist(registry_facts.relation, "the registry", [*(r.accepted or {}), *r.insert])
+    marked = r.orphans if isinstance(r.orphans, dict) else {}
+    columns = catalog.columns_exist(registry_facts.relation, "the registry", [*(r.accepted or {}), *r.insert, *marked])
+    catalog.columns_exist(
+        source_facts.relation, "the source", [value.source for value in r.insert.values() if isinstance(value, FromSource)]
+    )
     accepted = None if r.accepted is None else {columns[name].name: values for name, values in r.accepted.items()}
     catalog.matched(name, source_facts, registry_facts)
     return Subject(

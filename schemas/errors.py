@@ -44,6 +44,12 @@ class CatalogError(FencepostError):
     """A table, column, index or grant that the settings name is not what the database has."""
 
 
+class NamedInVain(CatalogError):
+    """The settings name a table or column that the database has not, or cannot have. As a missing topic, an error of theirs."""
+
+    exit_code = Exit.USAGE
+
+
 class LedgerError(FencepostError):
     """The ledger is absent, of another version, or moved by somebody else."""
 
@@ -66,6 +72,10 @@ class BadKey(BadRecord):
 
 class RefusedWrite(FencepostError):
     """A write that a guard forbids: no unique index, a lost lease, a plan that changed, a cap."""
+
+
+class RefusedRows(RefusedWrite):
+    """The registry's own rules forbid rows of one data type: they stay missing, and everything else can be judged."""
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from schemas.errors import CatalogError
+from schemas.errors import NamedInVain
 
 #: Bytes of the longest name that a server holds (NAMEDATALEN - 1). PostgreSQL cuts longer ones in silence; we never do.
 LONGEST = 63
@@ -36,10 +36,10 @@ class Name:
 
 
 def table_name(text: str) -> tuple[Name | None, Name]:
-    """`schema.table` or `table`, each part quoted or not. Raises CatalogError."""
+    """`schema.table` or `table`, each part quoted or not. Raises NamedInVain."""
     parts = list(_parts(text, "a table's name"))
     if len(parts) > 2:
-        raise CatalogError(
+        raise NamedInVain(
             f"{shown(text)} cannot be a table's name: it has {len(parts)} parts, wanted are schema.table",
             hint='put a name that holds a dot in double quotes: "a.b".c',
         )
@@ -65,7 +65,7 @@ def _parts(text: str, what: str) -> Iterable[Name]:
         match = _PART.match(text, place)
         if match is None:
             fault = _OPEN if text[place : place + 1] == '"' else "a part of it is empty"
-            raise CatalogError(f"{shown(text)} cannot be {what}: {fault}")
+            raise NamedInVain(f"{shown(text)} cannot be {what}: {fault}")
         name = Name(match[2], False) if match[1] is None else Name(match[1].replace('""', '"'), True)
         _checked(name.written, text, what)
         yield name
@@ -73,7 +73,7 @@ def _parts(text: str, what: str) -> Iterable[Name]:
         if place == len(text):
             return
         if text[place] != ".":
-            raise CatalogError(
+            raise NamedInVain(
                 f"{shown(text)} cannot be {what}: a double quote stands in the middle of a part",
                 hint='a part that holds a quote is written in quotes, with the quote doubled: "say ""hi"""',
             )
@@ -87,11 +87,11 @@ def _checked(name: str, whole: str, what: str) -> None:
     try:
         size = len(name.encode())
     except UnicodeEncodeError:
-        raise CatalogError(f"{shown(whole)} cannot be {what}: it is not valid UTF-8 text") from None
+        raise NamedInVain(f"{shown(whole)} cannot be {what}: it is not valid UTF-8 text") from None
     if not name or "\0" in name:
-        raise CatalogError(f"{shown(whole)} cannot be {what}: " + ("it holds a NUL character" if name else _OPEN))
+        raise NamedInVain(f"{shown(whole)} cannot be {what}: " + ("it holds a NUL character" if name else _OPEN))
     if size > LONGEST:
-        raise CatalogError(
+        raise NamedInVain(
             f"{shown(whole)} cannot be {what}: a part of it is {size} bytes long, PostgreSQL holds at most {LONGEST}",
             hint="write the name as the catalog has it; a longer one was cut when it was created",
         )

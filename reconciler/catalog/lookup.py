@@ -13,7 +13,7 @@ import psycopg
 from databases.connect import renamed
 from reconciler.catalog import statements
 from reconciler.catalog.relation import RIGHTS, Column, Index, Leaf, Relation
-from schemas.errors import CatalogError
+from schemas.errors import CatalogError, NamedInVain
 from schemas.names import Name, meant, qualified, shown, table_name
 
 
@@ -27,7 +27,7 @@ def relation(connection: psycopg.Connection[Any], what: str, table: str) -> Rela
             raise _absent(connection, what, table, schema, name, named)
         oid, schema_name, table_own, kind = chosen
         if kind not in ("r", "p"):
-            raise CatalogError(_refused(what, qualified(schema_name, table_own), kind), hint=_REFUSED[kind][1])
+            raise NamedInVain(_refused(what, qualified(schema_name, table_own), kind), hint=_REFUSED[kind][1])
         twins = [qualified(s, n) for other, s, n, k in named if k in "rpvmf" and n == table_own and other != oid]
         return _read(connection, oid, schema_name, table_own, tuple(twins))
 
@@ -50,18 +50,20 @@ def _chosen(named: Sequence[Any], schema: Name | None, name: Name) -> Any:
 
 def _absent(
     connection: psycopg.Connection[Any], what: str, table: str, schema: Name | None, name: Name, named: Sequence[Any]
-) -> CatalogError:
+) -> NamedInVain:
     tables = [qualified(row[1], row[2]) for row in named if row[3] in "rpvmf"]
     if schema is None and tables:
         count = "one table" if len(tables) == 1 else f"{len(tables)} tables"
-        return CatalogError(
+        return NamedInVain(
             f"{shown(table)} names no schema, and {what} has {count} of that name: {', '.join(tables[:5])}",
             hint=f"write the schema too: {' or '.join(tables[:3])}",
         )
     wanted = qualified(schema.written if schema else "public", name.written)
-    known = [qualified(*row) for row in connection.execute(statements.TABLES).fetchall()]
+    rows = connection.execute(statements.TABLES).fetchall()
+    beside = schema.spellings if schema else ("public",)
+    known = [qualified(*row) for row in sorted(rows, key=lambda row: row[0] not in beside)]
     elsewhere = f"did you mean {' or '.join(tables[:3])}?" if tables else meant(wanted, known)
-    return CatalogError(
+    return NamedInVain(
         f"{what} has no table {shown(table)}",
         hint=elsewhere or ("its tables: " + ", ".join(known[:10]) if known else "this database has no tables at all"),
     )

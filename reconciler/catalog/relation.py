@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from schemas.errors import CatalogError
+from schemas.errors import NamedInVain
 from schemas.names import column_spellings, meant, qualified, shown
 
 
@@ -142,11 +142,11 @@ class Relation:
         return {column.name: column for column in self.columns}
 
     def column(self, what: str, name: str) -> Column:
-        """Raises CatalogError with the closest names."""
+        """Raises NamedInVain with the closest names."""
         for spelling in column_spellings(name):
             if spelling in self.by_name:
                 return self.by_name[spelling]
-        raise CatalogError(
+        raise NamedInVain(
             f"{self.shown} in {what} has no column {shown(name)}",
             hint=meant(name, self.by_name) or f"its columns: {', '.join(list(self.by_name)[:20])}",
         )

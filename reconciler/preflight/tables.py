@@ -26,6 +26,7 @@ def look(ground: Ground) -> Iterator[Finding]:
         if ground.registry is not None and subject.registry is not None:
             yield from _table(subject, "the registry", subject.registry)
             yield from _accepted(ground.registry, subject, subject.registry)
+            yield from _marked(ground.registry, subject, subject.registry)
     yield from _shared(ground)
 
 
@@ -106,6 +107,19 @@ def _accepted(connection: Connection, subject: Subject, found: Facts) -> Iterato
             continue
         told = f"accepted {column.name}"
         yield from _asked(connection, subject, "the registry", found, condition((), {column.name: values}), told, "value")
+
+
+def _marked(connection: Connection, subject: Subject, found: Facts) -> Iterator[Finding]:
+    """The state that orphans are set to."""
+    marked = subject.declared.registry.orphans
+    for name, value in (marked if isinstance(marked, dict) else {}).items():
+        try:
+            column = found.relation.column("the registry", name)
+        except CatalogError as error:
+            yield failed("tables", error, subject.name)
+        else:
+            wanted = condition((), {column.name: (value,)})
+            yield from _asked(connection, subject, "the registry", found, wanted, f"state of orphans, {column.name}", "value")
 
 
 def _asked(

@@ -1,7 +1,7 @@
 """Whatever is wrong is told in one readable chain with a hint, quickly, and the ledger stays as it was.
 
-Exit 2 where the settings or the question are wrong, 1 where the work could not be done, 4 where it was judged and nobody
-can tell. Nothing on stdout unless it was judged.
+Exit 2 where the settings or the question are wrong, also by naming what is not there, 1 where the work could not be done, 4
+where it was judged and nobody can tell. Nothing on stdout unless it was judged.
 """
 
 from __future__ import annotations
@@ -107,14 +107,18 @@ CASES = {
     "unknown option": wrong(code=2, words=("--since-when",), line=("gaps", "--since-when", "1h")),
     "unknown command": wrong(code=2, words=("'gap'", "gaps"), line=("gap",)),
     "report into a file": wrong(code=2, words=("fencepost.yaml",), line=("gaps", "--report", "fencepost.yaml")),
-    "missing source table": wrong((f"{ITEM}/source/table", "public.itms"), code=1, words=("public.itms", "the source")),
-    "missing registry table": wrong((f"{ITEM}/registry/table", "other.item_registry"), code=1, words=("other.item_registry",)),
+    "missing source table": wrong((f"{ITEM}/source/table", "public.itms"), code=2, words=("public.itms", "the source")),
+    "missing registry table": wrong((f"{ITEM}/registry/table", "other.item_registry"), code=2, words=("other.item_registry",)),
     # failure mode S10: a name is only ever one that the catalog has
-    "hostile table": wrong((f"{ITEM}/source/table", 'items"; DROP TABLE items; --'), code=1, words=("items",)),
-    "missing key column": wrong((f"{ITEM}/source/key", "idd"), code=1, words=("idd",)),
-    "missing time column": wrong((f"{ITEM}/source/created_at", "made_at"), code=1, words=("made_at",)),
-    "missing registry column": wrong((f"{ITEM}/registry/insert/nope", 1), code=1, words=("nope",), line=("cutover",)),
-    "missing accepted column": wrong((f"{ITEM}/registry/accepted", {"stat": [1]}), code=1, words=("stat",)),
+    "hostile table": wrong((f"{ITEM}/source/table", 'items"; DROP TABLE items; --'), code=2, words=("items",)),
+    "missing key column": wrong((f"{ITEM}/source/key", "idd"), code=2, words=("idd",)),
+    "missing time column": wrong((f"{ITEM}/source/created_at", "made_at"), code=2, words=("made_at",)),
+    "missing registry column": wrong((f"{ITEM}/registry/insert/nope", 1), code=2, words=("nope",), line=("cutover",)),
+    "missing accepted column": wrong((f"{ITEM}/registry/accepted", {"stat": [1]}), code=2, words=("stat",)),
+    "missing orphans column": wrong((f"{ITEM}/registry/orphans", {"stat": 5}), code=2, words=("stat",)),
+    "missing column to insert from": wrong(
+        (f"{ITEM}/registry/insert/state", {"source": "stat"}), code=2, words=("public.items", "'stat'"), line=("cutover",)
+    ),
     "missing topic": wrong((f"{ITEM}/topics", ["no-such-topic"]), code=2, words=("no-such-topic",)),
     "missing topic, tracked": wrong(
         (f"{ITEM}/topics", ["no-such-topic"]), code=2, words=("no-such-topic",), line=("track", "--until-end")

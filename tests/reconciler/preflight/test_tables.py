@@ -105,6 +105,18 @@ def test_an_insert_value_that_its_column_would_not_take_is_named(
     assert why in told
 
 
+@pytest.mark.parametrize(
+    ("state", "why"),
+    [({"stat": 5}, "has no column 'stat'"), ({"state": "gone"}, "does not understand the state of orphans")],
+)
+def test_a_state_of_orphans_that_could_not_be_set_is_told_before_a_sweep_tries(
+    world: World, state: dict[str, object], why: str
+) -> None:
+    world.set("data_types/job/registry/orphans", state)
+    (told,) = world.told(FAIL, "tables")
+    assert why in told
+
+
 def test_states_kept_as_text_want_text_and_take_it(world: World) -> None:
     # GitLab's container_repository_registry keeps its states as '0', '1', … in a varchar.
     world.on_registry("ALTER TABLE public.job_registry ALTER state DROP DEFAULT, ALTER state TYPE varchar")
