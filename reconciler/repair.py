@@ -17,7 +17,7 @@ from reconciler.identity import Identity, contradiction, identify
 from reconciler.outcome import TypeOutcome
 from reconciler.proofs import Claim, withheld
 from reconciler.scene import Subject
-from schemas.errors import RefusedWrite
+from schemas.errors import CatalogError, RefusedRows, RefusedWrite
 from schemas.keys import KeySet
 from schemas.verdict import GapClass
 
@@ -92,7 +92,8 @@ def carry_out(
     *,
     guarded: Mapping[str, list[str]],
 ) -> str:
-    """Insert what is missing, where nothing forbids it; a sentence on what was done. Raises RefusedWrite."""
+    """Insert what is missing, where nothing forbids it; a sentence on what was done. Rows that the registry's own rules
+    refuse stay missing, and why is noted at their data type. Raises RefusedWrite."""
     jobs = [_job(t.subject, keys) for t in outcomes if len(keys := _keys(t))]
     registry = next(met.now for met in r.shown.met if met.now.side == "registry")
     plan = backfill.plan(registry, jobs)
@@ -111,11 +112,25 @@ def carry_out(
     if not allowed:
         return "nothing was written: see each data type"
     r.say.phase(f"inserting {sum(len(job.keys) for job in allowed)} registry rows")
-    done = backfill.backfill(r.settings.backfill, r.ledger, r.id, allowed, **doors(r), lease=held, progress=r.say.advance)
+    refused: dict[str, RefusedRows | CatalogError] = {}
+    done = backfill.backfill(
+        r.settings.backfill,
+        r.ledger,
+        r.id,
+        allowed,
+        **doors(r),
+        lease=held,
+        progress=r.say.advance,
+        on_refused=lambda job, error: refused.update({job.name: error}),
+    )
     for t in outcomes:
         if t.subject.name in done:
             _account(t, done[t.subject.name])
+        if t.subject.name in refused:
+            _told_of(t, refused[t.subject.name])
     inserted, wanted = sum(t.backfilled for t in outcomes), sum(len(job.keys) for job in allowed)
+    if not inserted and refused:
+        return "no registry row was inserted: see each data type"
     if not inserted:
         why = "each was there by then, had gone from the source, or was kept out by a trigger"
         return f"none of {wanted} missing registry rows was inserted: {why}"
@@ -150,6 +165,12 @@ def _allowed(job: backfill.Job, failed: list[str], outcomes: Sequence[TypeOutcom
         notes = next(t.notes for t in outcomes if t.subject.name == job.name)
         notes.append(f"{len(job.keys)} missing registry rows were not inserted: {why}")
     return why is None
+
+
+def _told_of(t: TypeOutcome, refused: RefusedRows | CatalogError) -> None:
+    why = f"{refused}; {refused.hint}" if refused.hint else str(refused)
+    before = f"the backfill of this type stopped after {t.backfilled} rows" if t.backfilled else "nothing was inserted"
+    t.notes.append(f"{before}: {why}")
 
 
 def _account(t: TypeOutcome, result: backfill.Done) -> None:

@@ -31,12 +31,14 @@ from reconciler.backfill.standing import duplicates, meddled, standing, still_un
 from reconciler.backfill.writer import Writer
 from reconciler.lease import Held
 from reconciler.ports import Silent
-from schemas.errors import FencepostError, RefusedWrite
+from schemas.errors import CatalogError, FencepostError, RefusedRows, RefusedWrite
 from schemas.keys import Column, KeySet, KeyType
 from schemas.settings import BackfillSettings
 
 Open = Callable[[], psycopg.Connection[Any]]
 Progress = Callable[[int, int | None], None]
+#: Told of a data type whose rows the registry will not have.
+OnRefused = Callable[[Job, RefusedRows | CatalogError], None]
 SILENT: Progress = Silent().advance
 #: Batches whose second look is journalled together. After a crash at most so many are looked at once more.
 _TOGETHER = 32
@@ -117,11 +119,15 @@ def backfill(
     lease: Held,
     progress: Progress = SILENT,
     pace: Pace | None = None,
+    on_refused: OnRefused | None = None,
 ) -> dict[str, Done]:
     """Insert the jobs' keys, and account for each. What cannot work is refused before the first row of any job.
 
-    Raises RefusedWrite, CatalogError or UnavailableError; what was committed until then is in the journal, and
-    `finish_unfinished` of the next run completes it.
+    With `on_refused` a data type whose rows the registry refuses does not keep the others from being written: it is told,
+    and its `Done` accounts for what was written before. Without, RefusedRows or CatalogError is raised.
+
+    Raises RefusedWrite or UnavailableError; what was committed until then is in the journal, and `finish_unfinished` of the
+    next run completes it.
     """
     jobs = [job for job in jobs if len(job.keys)]
     for job in jobs:
@@ -129,16 +135,33 @@ def backfill(
     total, before = sum(len(job.keys) for job in jobs), 0
     out: dict[str, Done] = {}
     with opened(ledger, lease, source, registry) as (writer, asked):
-        rows = [values.row(asked.connection, writer.registry, job) for job in jobs]
-        for job, row in zip(jobs, rows, strict=True):
+        rows: dict[str, values.Row] = {}
+        for job in jobs:
+            with _telling(job, on_refused):
+                rows[job.name] = values.row(asked.connection, writer.registry, job)
+        for job in jobs:
+            if (row := rows.get(job.name)) is None:
+                continue
             filler = Filler(writer, asked, run, job, row)
 
             def told(done: int, before: int = before) -> None:
                 progress(before + done, total)
 
-            out[job.name] = filler.fill(settings.batch, pace or Pace(settings.rate), told)
+            with _telling(job, on_refused):
+                filler.fill(settings.batch, pace or Pace(settings.rate), told)
+            out[job.name] = filler.tally.done()
             before += len(job.keys)
     return out
+
+
+@contextlib.contextmanager
+def _telling(job: Job, on_refused: OnRefused | None) -> Iterator[None]:
+    try:
+        yield
+    except (RefusedRows, CatalogError) as refused:
+        if on_refused is None:
+            raise
+        on_refused(job, refused)
 
 
 def guarded(job: Job) -> None:
@@ -187,7 +210,8 @@ class Filler:
         self._meddled = meddled(writer.registry, job.registry)
         self._looked_again: list[int] = []
 
-    def fill(self, size: int, pace: Pace, told: Callable[[int], None]) -> Done:
+    def fill(self, size: int, pace: Pace, told: Callable[[int], None]) -> None:
+        """Insert the job's keys; `tally` accounts for them, also where this raises."""
         job, done = self.job, 0
         with renamed("read the backfill's journal"):
             first = self.writer.journal.next_batch(self.run, job.name)
@@ -213,7 +237,6 @@ class Filler:
         except FencepostError:
             self._save(again)
             raise
-        return self.tally.done()
 
     def _ask(self, batch: Batch) -> Future[Look]:
         return self.source.look(self.job.data_type, self.job.source, batch, self.row.from_source)
@@ -259,7 +282,7 @@ class Filler:
         rows = writer.registry.execute(statement, [*wanted.arrays(), *found]).rowcount
         writer.wrote(rows)
         if job.unique and not still_unique(writer.registry, job.registry):
-            raise RefusedWrite(
+            raise RefusedRows(
                 f"the unique index on {job.registry.qualified} was dropped while rows were inserted; the batch was rolled back",
                 hint="beside live appliers rows could be doubled without it: make it again, then run again",
             )
@@ -285,7 +308,7 @@ class Filler:
     def _under_their_keys(self, rows: int, standing: int) -> None:
         """Rows under keys that we did not mean are nobody's: no undo would find them, and no compare expects them."""
         if rows != standing:
-            raise RefusedWrite(
+            raise RefusedRows(
                 f"of {rows} rows inserted into {self.job.registry.qualified} {standing} stand there under their keys:"
                 f" {self._meddled} changes keys, or sends rows elsewhere; the batch was rolled back",
                 hint="let rows be inserted as they are, or disable that trigger or rule for our role",

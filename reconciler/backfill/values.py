@@ -19,7 +19,7 @@ from reconciler.backfill.plan import Job
 from reconciler.catalog import Column, Relation, relation
 from reconciler.probe.tables import literal, quoted
 from schemas.data_types import FromSource, Literally
-from schemas.errors import CatalogError, RefusedWrite
+from schemas.errors import CatalogError, RefusedRows
 from schemas.keys import CompositeKey, IntKeys
 from schemas.names import shown
 
@@ -45,7 +45,7 @@ class Row:
 
 
 def row(source: psycopg.Connection[Any], registry: psycopg.Connection[Any], job: Job) -> Row:
-    """The row of a data type. Raises CatalogError or RefusedWrite where its inserts could not work."""
+    """The row of a data type. Raises CatalogError or RefusedRows where its inserts could not work."""
     declared = job.data_type.registry
     target = relation(registry, "the registry", declared.table)
     with renamed(f"read the columns of {target.shown}"):
@@ -98,7 +98,7 @@ def _literal(value: bool | int | float | str | None) -> sql.Composable:
 
 def _may_be_set(target: Relation, column: Column, *, setting: bool) -> None:
     if column.generated or column.identity == "a":
-        raise RefusedWrite(
+        raise RefusedRows(
             f"the column {shown(column.name)} of {target.shown} cannot be inserted: the database generates it",
             hint=f"take {column.name} out of registry.insert" if setting else "a registry's key is given, not generated",
         )
@@ -113,7 +113,7 @@ def _nothing_left_empty(target: Relation, given: set[str]) -> None:
     for column in target.columns:
         empty = column.name not in given and not column.filled and not column.identity and not column.generated
         if empty and (column.not_null or column.name in target.checked):
-            raise RefusedWrite(
+            raise RefusedRows(
                 f"rows cannot be inserted into {target.shown}: its column {shown(column.name)} must not be empty,"
                 " has no default, and registry.insert does not set it",
                 hint=f"say what it shall hold: registry.insert: {{{column.name}: …}}",
@@ -143,8 +143,8 @@ def _longer(job: Job, at: int, limit: int) -> str | None:
     return None
 
 
-def _too_small(target: Relation, column: Column, job: Job, key: str, wide: str) -> RefusedWrite:
-    return RefusedWrite(
+def _too_small(target: Relation, column: Column, job: Job, key: str, wide: str) -> RefusedRows:
+    return RefusedRows(
         f"the key {key} of {job.name} does not fit {target.shown}.{shown(column.name)}, which is of type {column.type}",
         hint=f"widen that column to {wide} first",
     )

@@ -24,7 +24,7 @@ from reconciler.backfill.journal import Journal
 from reconciler.backfill.standing import prepared
 from reconciler.identity import identify
 from reconciler.lease import Held
-from schemas.errors import RefusedWrite, UnavailableError
+from schemas.errors import RefusedRows, RefusedWrite, UnavailableError
 
 T = TypeVar("T")
 
@@ -111,8 +111,9 @@ class Writer:
     def transaction(self, what: str, table: str, work: Callable[[], T], collided: Callable[[], bool] = _not) -> T:
         """Do `work` in one transaction under the lease, again where an applier was in the way.
 
-        `collided` is told of a duplicate key, and says whether `work` has another way.
-        Raises RefusedWrite where the lease is lost or the registry's rules forbid the rows, UnavailableError otherwise.
+        `collided` is told of a row that another stands in the way of, and says whether `work` has another way.
+        Raises RefusedWrite where the lease is lost, RefusedRows where the registry's rules forbid the rows, UnavailableError
+        otherwise.
         """
         with renamed(what), _rules(what, table):
             for left in reversed(range(_TRIES)):
@@ -122,7 +123,7 @@ class Writer:
                         done = work()
                         self._still_ours()
                     return done
-                except psycopg.errors.UniqueViolation:
+                except (psycopg.errors.UniqueViolation, psycopg.errors.ExclusionViolation):
                     if not left or not collided():
                         raise
                 except _PASSING:
@@ -186,33 +187,51 @@ def _ledger_connection(ledger: Ledger) -> Iterator[psycopg.Connection[Any]]:
         connection.close()
 
 
+#: Classes of SQLSTATE that speak of the server and its sessions, not of our rows, wherever they come up.
+_SERVERS = ("08", "25", "40", "53", "55P", "57", "58", "XX")
+#: A value that its column, or an index of it, cannot hold.
+_VALUES = (
+    psycopg.DataError,
+    psycopg.errors.DatatypeMismatch,
+    psycopg.errors.CannotCoerce,
+    psycopg.errors.ProgramLimitExceeded,
+)
+_NOT_FOUND = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedFunction, psycopg.errors.UndefinedColumn)
+_TRIGGER = "look at the triggers of that table, and at what they want of a row: registry.insert can set more columns"
+_LOOKING = "our sessions look into no schema by themselves; ALTER FUNCTION … SET search_path for the trigger's function"
+
+
 @contextlib.contextmanager
 def _rules(what: str, table: str) -> Iterator[None]:
     """Name the rule of the registry that forbids our rows. Details are left out: they quote rows."""
     try:
         yield
     except psycopg.errors.NotNullViolation as error:
-        raise RefusedWrite(
+        raise RefusedRows(
             f"cannot {what}: the column {error.diag.column_name!r} of {table} must not be empty",
             hint=f"set it under registry.insert: {{{error.diag.column_name}: …}}",
         ) from None
     except psycopg.IntegrityError as error:
         named = f" (constraint {error.diag.constraint_name!r} of {table})" if error.diag.constraint_name else ""
-        raise RefusedWrite(
+        raise RefusedRows(
             f"cannot {what}: {error.diag.message_primary}{named}",
             hint="the registry's constraint forbids these rows; look at registry.insert, or at the constraint",
         ) from None
-    except (psycopg.DataError, psycopg.errors.DatatypeMismatch, psycopg.errors.CannotCoerce) as error:
-        raise RefusedWrite(
-            f"cannot {what}: {error.diag.message_primary}",
-            hint=f"a value of registry.insert, or a key, does not fit its column of {table}",
-        ) from None
-    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedFunction, psycopg.errors.UndefinedColumn) as error:
-        if not error.diag.context:  # where it came up, below our own statement
-            raise
-        raise RefusedWrite(
-            f"cannot {what}: a trigger of {table} failed: {error.diag.message_primary}",
-            hint="our sessions look into no schema by themselves; ALTER FUNCTION … SET search_path for the trigger's function",
-        ) from None
     except psycopg.errors.RaiseException as error:
-        raise RefusedWrite(f"cannot {what}: a trigger of {table} refused it: {error.diag.message_primary}") from None
+        raise RefusedRows(
+            f"cannot {what}: a trigger of {table} refused it: {error.diag.message_primary}", hint=_TRIGGER
+        ) from None
+    except _VALUES as error:
+        trigger = ", or a trigger of it failed" if error.diag.context else ""
+        raise RefusedRows(
+            f"cannot {what}: {error.diag.message_primary}",
+            hint=f"a value of registry.insert, or a key, does not fit its column of {table}{trigger}",
+        ) from None
+    except psycopg.Error as error:
+        # `context` is where it came up, below our own statement.
+        if not error.diag.context or (error.sqlstate or "XX").startswith(_SERVERS):
+            raise
+        raise RefusedRows(
+            f"cannot {what}: a trigger of {table} failed: {error.diag.message_primary}",
+            hint=_LOOKING if isinstance(error, _NOT_FOUND) else _TRIGGER,
+        ) from None

@@ -16,7 +16,7 @@ from schemas.errors import RefusedWrite
 
 
 def insert(r: Run, outcomes: Sequence[TypeOutcome], max_backfill: int | None) -> str:
-    """A sentence on what was done. Raises RefusedWrite where the registry's own rules forbid the rows."""
+    """A sentence on what was done. Raises RefusedWrite where the registry may not be written at all."""
     held = lease.acquire(r.ledger, r.id, rank=Rank.BACKGROUND)
     if isinstance(held, lease.Taken):
         return f"nothing was inserted: registry rows are being written by {held.described}"

@@ -10,7 +10,7 @@ import pytest
 from databases.ledger import Ledger
 from reconciler import recall, undo
 from reconciler.ports import Silent
-from schemas.errors import CatalogError, RefusedWrite, UnavailableError
+from schemas.errors import CatalogError, UnavailableError
 from schemas.settings import Dsn
 from schemas.verdict import Report, Verdict
 from terminal.errors import report_failure
@@ -137,10 +137,10 @@ def test_a_cutover_that_fails_after_its_first_rows_says_that_it_wrote_and_how_th
     on(
         items.target,
         "CREATE FUNCTION no_203() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN IF new.item_id = 203 THEN"
-        " RAISE EXCEPTION 'not this one'; END IF; RETURN new; END$$",
+        " RAISE EXCEPTION 'not this one' USING ERRCODE = 'query_canceled'; END IF; RETURN new; END$$",
         "CREATE TRIGGER no_203 BEFORE INSERT ON item_registry FOR EACH ROW EXECUTE FUNCTION no_203()",
     )
-    with pytest.raises(RefusedWrite, match="refused it: not this one") as failed:
+    with pytest.raises(UnavailableError, match="not this one") as failed:
         items.cutover()
     with closing(Ledger(Dsn(items.target), "fencepost")) as ledger:
         (run,) = [past for past in recall.runs(ledger, 9) if past.kind == "cutover"]
@@ -166,6 +166,74 @@ def test_an_undo_names_the_rows_that_somebody_touched_and_a_second_one_finds_not
         "name": "item", "removed": 7, "touched": 2, "gone": 1, "touched_keys": ["203", "207"],
         "orphans": {"put_back": 0, "left": 0},
     }  # fmt: skip
-    assert "2 left alone, for somebody touched them since: 203, 207" in first.text()
+    assert "2 left alone, touched since or referred to: 203, 207" in first.text()
     assert second.data_types["item"].removed == 0
     assert items.in_registry() == {str(key) for key in (*range(1, 101), 203, 207)}
+
+
+REFUSED = {
+    "a trigger": "CREATE FUNCTION no_203() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN IF new.item_id = 203 THEN"
+    " RAISE EXCEPTION 'not this one'; END IF; RETURN new; END$$;"
+    " CREATE TRIGGER no_203 BEFORE INSERT ON item_registry FOR EACH ROW EXECUTE FUNCTION no_203()",
+    "a constraint": "ALTER TABLE item_registry ADD CONSTRAINT not_this_one CHECK (item_id <> 203)",
+    "a trigger's own code": "CREATE FUNCTION no_203() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN IF new.item_id = 203 THEN"
+    " RAISE EXCEPTION 'not this one' USING ERRCODE = 'U0001'; END IF; RETURN new; END$$;"
+    " CREATE TRIGGER no_203 BEFORE INSERT ON item_registry FOR EACH ROW EXECUTE FUNCTION no_203()",
+}
+
+
+@pytest.mark.parametrize("rule", REFUSED)
+def test_rows_that_the_registry_refuses_stay_gaps_that_are_listed_and_what_was_inserted_is_counted(
+    items: World, rule: str
+) -> None:
+    """Failure mode 63: one row that cannot be inserted takes neither the report nor the rows before it along."""
+    items.rows([201, 202, 203, 204])
+    items.extra = {"backfill": {"batch": 1}}
+    on(items.target, REFUSED[rule])
+    outcome = items.cutover()
+    (told,) = outcome.report.data_types
+    assert (outcome.report.verdict, told.gaps.count, told.backfilled, told.remaining) == (Verdict.GAPS, 4, 2, 2)
+    assert set(found(outcome)) == {"201", "202", "203", "204"}
+    assert "stopped after 2 rows" in told.notes[0]
+    assert "not this one" in told.notes[0].replace("_", " ")
+    assert items.in_registry() == {*map(str, range(1, 101)), "201", "202"}
+
+
+def test_a_row_that_an_exclusion_constraint_keeps_out_is_told_and_the_others_are_inserted(items: World) -> None:
+    items.rows([201, 202, 203])
+    on(
+        items.target,
+        "ALTER TABLE item_registry ADD span int8range GENERATED ALWAYS AS (int8range(item_id, item_id + 1)) STORED,"
+        " ADD EXCLUDE USING gist (span WITH &&)",
+        "ALTER TABLE item_registry ALTER span DROP EXPRESSION",
+        "UPDATE item_registry SET span = '[202,203)' WHERE item_id = 1",
+        "CREATE FUNCTION span() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$BEGIN new.span := pg_catalog.int8range(new.item_id, new.item_id + 1); RETURN new; END$$",
+        "CREATE TRIGGER span BEFORE INSERT ON item_registry FOR EACH ROW EXECUTE FUNCTION span()",
+    )
+    (told,) = items.cutover().report.data_types
+    assert (told.backfilled, told.remaining) == (2, 1)
+    assert "202" not in items.in_registry()
+
+
+def test_one_data_type_that_cannot_be_inserted_keeps_no_other_from_it(items: World) -> None:
+    items.rows([201])
+    on(items.source, "CREATE TABLE docs (id bigint PRIMARY KEY)", "INSERT INTO docs VALUES (1), (2)")
+    on(items.target, "CREATE TABLE doc_registry (doc_id bigint PRIMARY KEY, owner text NOT NULL)")
+    docs = {
+        "topics": [items.topic],
+        "format": "json",
+        "event": {"key": "id"},
+        "match": {"kind": "doc"},
+        "source": {"table": "public.docs", "key": "id"},
+        "registry": {"table": "public.doc_registry", "key": "doc_id"},
+    }
+    item = items.plain()["data_types"]["item"]
+    items.extra = {"data_types": {"doc": docs, "item": item | {"match": {"kind": "item"}}}}
+    outcome = items.cutover()
+    told = {t.name: t for t in outcome.report.data_types}
+    assert (told["doc"].gaps.count, told["doc"].backfilled, told["doc"].remaining) == (2, 0, 2)
+    assert (told["item"].backfilled, told["item"].remaining) == (1, 0)
+    assert "'owner' must not be empty" in told["doc"].notes[0]
+    assert "registry.insert: {owner: …}" in told["doc"].notes[0]
+    assert outcome.report.verdict is Verdict.GAPS
