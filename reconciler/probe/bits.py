@@ -24,10 +24,18 @@ def runs(keys: IntKeys) -> tuple[Ints, Ints]:
     return column[np.concatenate([[0], cuts + 1])], column[np.concatenate([cuts, [len(column) - 1]])]
 
 
-def hole_runs(keys: IntKeys, low: int, high: int) -> int:
-    """About how many runs of holes [low, high) has: one more or less than runs of keys, whichever are fewer to count."""
-    fewer = keys if len(keys) <= (high - low) // 2 else IntKeys.range(low, high) - keys
-    return len(runs(fewer)[0]) + 1
+def holes(keys: IntKeys, low: int, high: int) -> tuple[Ints, Ints]:
+    """First and last of each run of integers in [low, high) that are not among the keys, which all lie there."""
+    if len(keys) > (high - low) // 2:
+        return runs(IntKeys.range(low, high) - keys)
+    firsts, lasts = runs(keys)
+    if not len(firsts):
+        return np.array([low], np.int64), np.array([high - 1], np.int64)
+    # The outer two apart: one less than the least integer, or one more than the greatest, is none.
+    before, after = int(firsts[0]) > low, int(lasts[-1]) < high - 1
+    begins = [[low]] * before + [lasts[:-1] + 1] + [lasts[-1:] + 1] * after
+    ends = [firsts[:1] - 1] * before + [firsts[1:] - 1] + [[high - 1]] * after
+    return np.concatenate(begins).astype(np.int64), np.concatenate(ends).astype(np.int64)
 
 
 def blocks(keys: IntKeys, width: int) -> tuple[Ints, Ints, Ints]:

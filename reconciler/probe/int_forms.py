@@ -14,7 +14,7 @@ from psycopg import sql
 from pyroaring import BitMap64
 
 from reconciler.probe.arrays import int8s
-from reconciler.probe.bits import Ints, Words, aligned, blocks, runs, steps, words_of
+from reconciler.probe.bits import Ints, Words, aligned, blocks, steps, words_of
 from reconciler.probe.reader import Plan, Reader
 from schemas.keys import IntKeys
 
@@ -99,13 +99,14 @@ def _packed(reader: Reader, firsts: Ints, lasts: Ints) -> IntKeys:
     return IntKeys.of(np.repeat(firsts[pairs[:, 0] - 1], pairs[:, 1] // 4) + offsets)
 
 
-def ranks(reader: Reader, guess: IntKeys, low: int, high: int, width: int) -> tuple[IntKeys, int]:
-    """The keys of [low, high) by rank jumps over blocks of `width` guessed keys, and how many blocks differed.
+def ranks(reader: Reader, guess: IntKeys, gaps: tuple[Ints, Ints] | None, width: int) -> tuple[IntKeys, int]:
+    """The keys of a slice by rank jumps over blocks of `width` guessed keys, and how many blocks differed.
 
+    `gaps`: first and last of each run of the slice's integers that the guess does not hold; none where it holds all.
     Raises GuessTooPoor where a quarter of all keys lie in blocks that differ, however small.
     """
     assert reader.table.unique
-    outside = packed(reader, *runs(IntKeys.range(low, high) - guess))
+    outside = IntKeys() if gaps is None else packed(reader, *gaps)
     # From here on every row of the range is in `known`; what is not yet sure is that every key of `known` is a row.
     known = guess | outside if len(outside) else guess
     found = blocks(known, width)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from reconciler.probe.bits import Ints, Words, aligned, flipped, hole_runs, keys_of, steps
+from reconciler.probe.bits import Ints, Words, aligned, flipped, holes, steps
 from reconciler.probe.int_forms import PUSHED_BLOCK, GuessTooPoor, all_words, packed, pushed, ranks, words
 from reconciler.probe.reader import Reader
 from schemas.errors import UnavailableError
@@ -20,6 +20,8 @@ from schemas.keys import IntKeys
 #: Widest slice learned at once: 2**20 integers are 128 KiB of bits.
 WIDTH = 1 << 20
 SAMPLES = 32
+#: So many where the slice before showed what to expect; the first of a reader is looked at more closely.
+_FEWER = 8
 #: Narrower than this a slice is simply read.
 NARROW = 64 * SAMPLES * 2
 
@@ -82,7 +84,7 @@ def learn_ints(reader: Reader, guess: IntKeys, low: int, high: int, habit: Habit
     if end - start <= NARROW:
         habit.forms["words"] = habit.forms.get("words", 0) + 1
         return flipped(guess, all_words(reader, start, end), start, end).cut(low, high), 0
-    sample = take(reader, guess, start, end)
+    sample = take(reader, guess, start, end, _FEWER if habit.forms else SAMPLES)
     needle = _needle(sample, low, high)
     handicapped = guess if needle is None else guess - IntKeys.of(np.array([needle], np.int64))
     form, found = _learn(reader, handicapped, low, high, sample, habit)
@@ -98,9 +100,9 @@ def learn_ints(reader: Reader, guess: IntKeys, low: int, high: int, habit: Habit
     return (guess if found == guess else found), int(needle is not None)
 
 
-def take(reader: Reader, guess: IntKeys, start: int, end: int) -> Sample:
-    step = (end - start) // SAMPLES & -64
-    firsts = start + step * np.arange(SAMPLES, dtype=np.int64)
+def take(reader: Reader, guess: IntKeys, start: int, end: int, count: int) -> Sample:
+    step = (end - start) // count & -64
+    firsts = start + step * np.arange(count, dtype=np.int64)
     # Not on a grid: rows that repeat with the grid's period would look like all rows.
     firsts += (firsts * 2_654_435_761 >> 13) % (step // 64) * 64
     places = (firsts[:, None] + np.arange(64)).ravel()
@@ -109,17 +111,23 @@ def take(reader: Reader, guess: IntKeys, start: int, end: int) -> Sample:
 
 
 def _needle(sample: Sample, low: int, high: int) -> int | None:
-    both = keys_of(sample.found & sample.guessed, sample.firsts).cut(low, high)
-    return both.min() if len(both) else None
+    both = sample.found & sample.guessed
+    for at in np.flatnonzero(both).tolist():
+        word, first = int(both[at]), int(sample.firsts[at])
+        for bit in (word & -word, 1 << word.bit_length() - 1):  # the word may reach out of the slice at either end
+            if low <= (key := first + bit.bit_length() - 1) < high:
+                return key
+    return None
 
 
 def _learn(reader: Reader, guess: IntKeys, low: int, high: int, sample: Sample, habit: Habit) -> tuple[str, IntKeys]:
-    form, width = choose(sample, guess, low, high, habit, unique=reader.table.unique)
+    gaps = holes(guess, low, high)
+    form, width = choose(sample, guess, low, high, habit, len(gaps[0]), unique=reader.table.unique)
     try:
         if form == "ranks":
-            return form, ranks(reader, guess, low, high, width)[0]
+            return form, ranks(reader, guess, gaps, width)[0]
         if form == "full ranks":
-            return form, ranks(reader, IntKeys.range(low, high), low, high, width)[0]
+            return form, ranks(reader, IntKeys.range(low, high), None, width)[0]
         if form == "pushed":
             start, end = aligned(low, high, PUSHED_BLOCK)
             return form, pushed(reader, guess, start, end)[0].cut(low, high)
@@ -132,8 +140,8 @@ def _learn(reader: Reader, guess: IntKeys, low: int, high: int, sample: Sample, 
     return "words", flipped(guess, all_words(reader, start, end), start, end).cut(low, high)
 
 
-def choose(sample: Sample, guess: IntKeys, low: int, high: int, habit: Habit, *, unique: bool) -> tuple[str, int]:
-    """The cheapest form, and the block for rank jumps."""
+def choose(sample: Sample, guess: IntKeys, low: int, high: int, habit: Habit, gaps: int, *, unique: bool) -> tuple[str, int]:
+    """The cheapest form, and the block for rank jumps. The guess has so many `gaps`: runs of integers it does not hold."""
     size = high - low
     rows = max(sample.density * size, 1.0)
     costs = {"words": size / 64 * BEGIN + rows * SET, "packed": rows * PACK}
@@ -141,9 +149,8 @@ def choose(sample: Sample, guess: IntKeys, low: int, high: int, habit: Habit, *,
     if unique:
         # Rows outside the guess cost no block: they are looked up first.
         wrong = max(sample.missing, habit.missing / 2) * size + LEAST
-        holes = hole_runs(guess, low, high)
         widths["ranks"], spent = best_block(rows, wrong)
-        costs["ranks"] = holes * BEGIN + max(0, sample.wrong - sample.missing) * size * PACK + spent
+        costs["ranks"] = gaps * BEGIN + max(0, sample.wrong - sample.missing) * size * PACK + spent
         # Holes that the guess knows of are believed, unless the sample shows that it knows nothing.
         empty = size - len(guess) if sample.wrong < 1 / 16 else 0
         widths["full ranks"], spent = best_block(rows, max(empty, habit.empty / 2 * size) + LEAST)

@@ -25,8 +25,8 @@ from schemas.keys import BIAS, INT64_MAX, IntKeys, Key, KeySet, KeyType
 ROWS = 1 << 16
 #: Integers are learned as bits where at least one in so many is a row of one side.
 SPARSE = 64
-#: So many rows are looked ahead to tell; after a slice that was well filled, the few.
-FAR_GLANCE, _GLANCE = WIDTH // SPARSE, 256
+#: So many rows are looked ahead to tell.
+FAR_GLANCE = WIDTH // SPARSE
 #: A table with so many times the rows of another cuts the span.
 CROWD = 4
 #: After a guess that was of no use so many ranges are read before one is tried again.
@@ -96,6 +96,9 @@ def by_range(
 
 
 def _ints(worker: _Worker, part: Part) -> Iterator[Slice]:
+    if worker.filled:  # most likely this one is too: to look ahead would cost more than to be wrong once
+        yield _bits(worker, part, int(part.at))
+        return
     heads, dense = _glance(worker, part)
     there = [head for head in heads if head is not None]
     if not there:
@@ -116,10 +119,9 @@ def _glance(worker: _Worker, part: Part) -> tuple[list[int | None], bool]:
     start = min((head for head in heads if head is not None), default=None)
     if start is None:
         return heads, False
-    ahead = _GLANCE if worker.filled else FAR_GLANCE
     for reader in worker.readers:
-        later = ranked(reader, start, part.end, ahead - 1)
-        if later is not None and int(later) - start < ahead * SPARSE:
+        later = ranked(reader, start, part.end, FAR_GLANCE - 1)
+        if later is not None and int(later) - start < FAR_GLANCE * SPARSE:
             return heads, True
     return heads, False
 

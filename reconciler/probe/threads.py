@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from queue import Full, Queue
 from threading import Event, Thread
 from typing import Any
+
+#: Longest that one thread keeps the interpreter while another wants it, in seconds.
+_SWITCH_S = 0.0005
 
 
 def together(workers: int, work: Callable[[int, Callable[[], bool]], Iterator[Any]]) -> Iterator[Any]:
@@ -32,6 +36,8 @@ def together(workers: int, work: Callable[[int, Callable[[], bool]], Iterator[An
             put(error)
         put(done)
 
+    # A thread whose answer has come would wait 5 ms for the interpreter while another reckons, and its server idles.
+    sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_S))
     threads = [Thread(target=run, args=(number,), name=f"probe-{number}", daemon=True) for number in range(workers)]
     try:
         for thread in threads:

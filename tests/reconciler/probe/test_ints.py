@@ -19,7 +19,7 @@ from psycopg import sql
 
 from reconciler.probe import Range, Reader, Span, Table, compare, condition, learn
 from reconciler.probe import ints as ints_module
-from reconciler.probe.bits import aligned
+from reconciler.probe.bits import aligned, holes
 from reconciler.probe.int_forms import PUSHED_BLOCK, GuessTooPoor, all_words, packed, pushed, ranks
 from reconciler.probe.ints import WIDTH, Habit, learn_ints
 from schemas.errors import UnavailableError
@@ -74,11 +74,25 @@ def test_every_form_gives_exactly_the_rows(world: World, there: set[int], noise:
             for guess in map(ints, guesses):
                 cut = guess.cut(low, high)
                 assert learn_ints(reader, cut, low, high, Habit())[0] == wanted
-                for form in (partial(ranks, width=width), pushed) if unique else ():
+                forms = partial(ranks, reader, cut, holes(cut, low, high), width), partial(pushed, reader, cut, low, high)
+                for form in forms if unique else ():
                     try:
-                        assert form(reader, cut, low, high)[0] == wanted
+                        assert form()[0] == wanted
                     except GuessTooPoor:
                         assert cut != wanted
+
+
+@given(
+    low=st.sampled_from([INT64_MIN, -300, INT64_MAX + 1 - 200]),
+    there=st.sets(st.integers(0, 199), max_size=200),
+    ends=st.tuples(st.booleans(), st.booleans()),
+)
+def test_holes_are_all_integers_that_are_no_keys(low: int, there: set[int], ends: tuple[bool, bool]) -> None:
+    keys = there | ({0} if ends[0] else set()) | ({199} if ends[1] else set())
+    firsts, lasts = holes(ints(low + k for k in keys), low, low + 200)
+    found = [at for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True) for at in range(first, last + 1)]
+    assert found == [low + k for k in range(200) if k not in keys]
+    assert all(last + 1 < first for first, last in zip(firsts[1:].tolist(), lasts[:-1].tolist(), strict=True))
 
 
 def edges(low: int, high: int) -> tuple[np.ndarray[Any, np.dtype[np.int64]], np.ndarray[Any, np.dtype[np.int64]]]:
