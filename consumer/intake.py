@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -125,8 +125,8 @@ class Intake:
 
     def take(self, reading: Reading) -> None:
         """Decode. Raises UnavailableError where the schema registry is away; the intake is then to be begun anew."""
-        for raw in reading.batches:
-            self._take(raw)
+        for topic, batches in self._fresh(reading.batches).items():
+            self._take(topic, batches)
         for place, end in reading.ends.items():
             if (at := self._at.get(place)) is None:
                 continue
@@ -137,14 +137,20 @@ class Intake:
             if (at := self._at.get(place)) is not None:
                 at.epoch = epoch
 
-    def _take(self, raw: RawBatch) -> None:
-        place = (raw.topic, raw.partition)
-        at = self._at.get(place)
-        if at is None or int(raw.offsets[-1]) < at.reached:
-            return
-        if int(raw.offsets[0]) < at.reached:
-            raw = _from(raw, at.reached)
-        decoded = self.decoders[raw.topic].decode(raw)
+    def _fresh(self, batches: Iterable[RawBatch]) -> dict[str, list[RawBatch]]:
+        """What was not read before, of places that are ours, by topic: a decoder takes it all at once."""
+        reached = self.reached()
+        fresh: dict[str, list[RawBatch]] = {}
+        for raw in batches:
+            place = (raw.topic, raw.partition)
+            if place not in reached or int(raw.offsets[-1]) < reached[place]:
+                continue
+            fresh.setdefault(raw.topic, []).append(raw if int(raw.offsets[0]) >= reached[place] else _from(raw, reached[place]))
+            reached[place] = int(raw.offsets[-1]) + 1
+        return fresh
+
+    def _take(self, topic: str, batches: Sequence[RawBatch]) -> None:
+        decoded = self.decoders[topic].decode(*batches)
         for batch in decoded.batches:
             if len(batch):
                 self._batches.setdefault(batch.data_type, []).append(batch)
@@ -152,10 +158,16 @@ class Intake:
             self._unreadable.extend(decoded.unreadable)
         self._ignored += decoded.ignored
         if decoded.numbers is not None:
-            self._number(raw.topic, decoded.numbers, decoded.unnumbered)
+            self._number(topic, decoded.numbers, decoded.unnumbered)
+        for raw in batches:
+            self._reach(raw)
+
+    def _reach(self, raw: RawBatch) -> None:
+        place = (raw.topic, raw.partition)
         self._ended.pop(place, None)
         self._sizes[raw.topic] += sum(map(len, filter(None, raw.values)))
         self.records += len(raw)
+        at = self._at[place]
         at.reached = int(raw.offsets[-1]) + 1
         at.anchor = (int(raw.offsets[-1]), raw.values[-1])
 

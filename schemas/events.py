@@ -85,7 +85,7 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decoded:
-    """What one RawBatch became. Records that concern no data type, or are ignored by rule, are only counted.
+    """What some RawBatches of one topic became. Records that concern no data type, or are ignored by rule, are only counted.
 
     `numbers`: those of all its records that tell one, whichever data type they concern, if any; None where the settings
     name no `event.sequence`. `unnumbered`: records that said something, or could not be read, and told none.

@@ -63,14 +63,14 @@ class AvroDecoder:
             len(plan.says) < MAX_LITERALS and all(len(m.literals) < MAX_LITERALS for m in plan.matches) for plan in plans
         )
 
-    def decode(self, batch: RawBatch) -> Decoded:
-        gathering = Gathering(batch, self.plans, strict=True)
+    def decode(self, *batches: RawBatch) -> Decoded:
+        gathering = Gathering(batches, self.plans, strict=True)
         aside: list[Rows] = []
-        for chunk in chunks(batch):
+        for chunk in chunks(gathering.values):
             for number, group in _by_schema(chunk):
                 self._group(gathering, number, group, aside)
         if aside:  # of all chunks at once: a walk of few records costs nearly what one of many does
-            for chunk in picked(batch, np.concatenate(aside)):
+            for chunk in picked(gathering.values, np.concatenate(aside)):
                 for number, group in _by_schema(chunk):
                     self._group(gathering, number, group, None)
         return gathering.finish()
@@ -80,7 +80,7 @@ class AvroDecoder:
         walked apart; None: none may."""
         if number is None:
             for row in group.rows.tolist():
-                gathering.refuse(row, _misframed(gathering.batch.values[row] or b""))
+                gathering.refuse(row, _misframed(gathering.values[row] or b""))
             return
         bound = self._bind(number)
         if isinstance(bound, str):

@@ -1,6 +1,6 @@
 """What every decoder of records must do, and the bounds that hold for all of them.
 
-A decoder turns one `RawBatch` into `Decoded`: columns of announced keys, unreadable records, and a count of the ignored.
+A decoder turns the `RawBatch`es of a read into `Decoded`: columns of announced keys, unreadable records, the ignored counted.
 It reads no broker and writes nothing; only the schema registry may be asked (`schema_source`).
 """
 
@@ -42,8 +42,11 @@ class Decoder(Protocol):
     #: Whether `RawBatch.timestamps` must be filled: some route has no time of its own.
     needs_timestamps: bool
 
-    def decode(self, batch: RawBatch) -> Decoded:
-        """Never raises for a bad record. UnavailableError: the schema registry is away, nothing was decoded."""
+    def decode(self, *batches: RawBatch) -> Decoded:
+        """One batch or several, those of a partition in offset order. Never raises for a bad record.
+
+        UnavailableError: the schema registry is away, nothing was decoded.
+        """
         ...
 
 

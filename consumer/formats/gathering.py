@@ -1,9 +1,16 @@
-"""Put together what the chunks of one RawBatch became: columns, single events, unreadable records, and the ignored."""
+"""Put together what the chunks of some RawBatches became: columns, single events, unreadable records, and the ignored.
+
+The batches are of one topic, mostly what one read brought of its partitions; their records are numbered as one list, so
+that what is dear by the step is done for all of them at once.
+"""
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from operator import itemgetter
 from typing import TypeAlias, cast
 
 import numpy as np
@@ -18,7 +25,7 @@ from schemas.errors import BadRecord
 from schemas.events import NO_NUMBER, NO_TIME, Bytes8, Decoded, EventBatch, Int64s, RawBatch, Unreadable
 from schemas.keys import key_type
 
-#: Rows of the batch, keys, ops, times.
+#: Rows of the list, keys, ops, times.
 Piece: TypeAlias = tuple[Rows, Column, Bytes8, Int64s]
 #: How to look into one record; None where it is ignored by rule. Raises BadRecord.
 Open: TypeAlias = Callable[[bytes], Find | None]
@@ -27,16 +34,17 @@ INT = key_type("int")
 
 
 class Gathering:
-    """Collects for one batch. `strict`: see `records.judge`."""
+    """Collects for some batches of one topic. `strict`: see `records.judge`."""
 
-    def __init__(self, batch: RawBatch, plans: Sequence[Plan], *, strict: bool) -> None:
-        self.batch, self.plans, self.strict = batch, plans, strict
-        self.offsets = np.asarray(batch.offsets, np.int64)
-        self.broker_us = broker_times(batch.timestamps)
-        self.touched: Mask = np.zeros(len(batch), np.bool_)
-        self.unreadable: list[Unreadable] = []
+    def __init__(self, batches: Sequence[RawBatch], plans: Sequence[Plan], *, strict: bool) -> None:
+        self.batches, self.plans, self.strict = batches, plans, strict
+        self.values: Sequence[bytes | None] = batches[0].values if len(batches) == 1 else _all_values(batches)
+        self._begins = [0, *accumulate(map(len, batches))]  #: the first row of each batch, and the end
+        self.broker_us = broker_times(_all_stamps(batches))
+        self.touched: Mask = np.zeros(len(self.values), np.bool_)
+        self._unreadable: list[tuple[int, Unreadable]] = []
         self.sequence = plans[0].sequence if plans else None
-        self.numbers = np.full(len(batch), NO_NUMBER) if self.sequence is not None else None
+        self.numbers = np.full(len(self.values), NO_NUMBER) if self.sequence is not None else None
         self._pieces: list[list[Piece]] = [[] for _ in plans]
         self._events: list[list[tuple[int, Event]]] = [[] for _ in plans]
 
@@ -69,7 +77,7 @@ class Gathering:
 
     def record(self, row: int, open_record: Open) -> None:
         """Judge one record by itself, for all routes. What one route can read stays, whatever another makes of it."""
-        value = self.batch.values[row]
+        value = self.values[row]
         assert value is not None
         try:
             if len(value) > MAX_RECORD_BYTES:
@@ -98,52 +106,73 @@ class Gathering:
             self.refuse(row, reason)
 
     def refuse(self, row: int, reason: str) -> None:
-        value = self.batch.values[row]
+        value = self.values[row]
+        at = bisect_right(self._begins, row) - 1
+        batch = self.batches[at]
         self.touched[row] = True
-        self.unreadable.append(
-            Unreadable(
-                topic=self.batch.topic,
-                partition=self.batch.partition,
-                offset=int(self.offsets[row]),
-                reason=reason[:REASON_LENGTH],
-                value=None if value is None else value[: Unreadable.MAX_KEPT],
-                size=0 if value is None else len(value),
+        self._unreadable.append(
+            (
+                row,
+                Unreadable(
+                    topic=batch.topic,
+                    partition=batch.partition,
+                    offset=int(batch.offsets[row - self._begins[at]]),
+                    reason=reason[:REASON_LENGTH],
+                    value=None if value is None else value[: Unreadable.MAX_KEPT],
+                    size=0 if value is None else len(value),
+                ),
             )
         )
 
     def finish(self) -> Decoded:
-        batches = [
-            self._batch(plan, pieces, events)
-            for plan, pieces, events in zip(self.plans, self._pieces, self._events, strict=True)
-            if pieces or events
-        ]
-        self.unreadable.sort(key=lambda record: record.offset)
-        ignored = len(self.batch) - int(np.count_nonzero(self.touched))
+        batches: list[EventBatch] = []
+        for plan, pieces, events in zip(self.plans, self._pieces, self._events, strict=True):
+            if pieces or events:
+                batches += self._batches(plan, _joined([*pieces, *_single(plan, events)]))
+        self._unreadable.sort(key=itemgetter(0))
+        unreadable = [record for _, record in self._unreadable]
+        ignored = len(self.values) - int(np.count_nonzero(self.touched))
         if self.numbers is None:
-            return Decoded(batches=batches, unreadable=self.unreadable, ignored=ignored)
+            return Decoded(batches=batches, unreadable=unreadable, ignored=ignored)
         told = self.numbers != NO_NUMBER
         return Decoded(
             batches=batches,
-            unreadable=self.unreadable,
+            unreadable=unreadable,
             ignored=ignored,
             numbers=self.numbers[told],
             unnumbered=int(np.count_nonzero(self.touched & ~told)),
         )
 
-    def _batch(self, plan: Plan, pieces: list[Piece], events: list[tuple[int, Event]]) -> EventBatch:
-        rows, keys, ops, times = _joined([*pieces, *_single(plan, events)])
+    def _batches(self, plan: Plan, piece: Piece) -> Iterator[EventBatch]:
+        """The events of one route in order, batch by batch."""
+        rows, keys, ops, times = piece
         if len(rows) > 1 and not (rows[:-1] <= rows[1:]).all():
             order = np.argsort(rows, kind="stable")  # stable: a key change keeps its deletion first
             rows, keys, ops, times = rows[order], keys[order], ops[order], times[order]
-        return EventBatch(
-            data_type=plan.name,
-            topic=self.batch.topic,
-            partition=self.batch.partition,
-            keys=keys,
-            ops=ops,
-            times=times,
-            offsets=self.offsets[rows],
-        )
+        cuts = np.searchsorted(rows, self._begins).tolist()
+        for batch, begin, low, high in zip(self.batches, self._begins, cuts, cuts[1:], strict=False):
+            if low < high:
+                yield EventBatch(
+                    data_type=plan.name,
+                    topic=batch.topic,
+                    partition=batch.partition,
+                    keys=keys[low:high],
+                    ops=ops[low:high],
+                    times=times[low:high],
+                    offsets=np.asarray(batch.offsets, np.int64)[rows[low:high] - begin],
+                )
+
+
+def _all_values(batches: Sequence[RawBatch]) -> list[bytes | None]:
+    values: list[bytes | None] = []
+    for batch in batches:
+        values.extend(batch.values)
+    return values
+
+
+def _all_stamps(batches: Sequence[RawBatch]) -> Int64s | None:
+    stamps = [batch.timestamps for batch in batches if batch.timestamps is not None]
+    return np.concatenate(stamps) if len(stamps) == len(batches) else None
 
 
 def _numbers(leaves: Leaves, path: Path, doubt: Doubt) -> Int64s:
@@ -202,7 +231,7 @@ def _joined(pieces: list[Piece]) -> Piece:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Some records of a batch: their rows, their bytes (joined, with PADDING behind), where each ends."""
+    """Some records: their rows, their bytes (joined, with PADDING behind), where each ends."""
 
     rows: Rows
     values: list[bytes]
@@ -210,10 +239,10 @@ class Chunk:
     lengths: Int64s
 
 
-def chunks(batch: RawBatch) -> Iterator[Chunk]:
+def chunks(values: Sequence[bytes | None]) -> Iterator[Chunk]:
     """The records in steps of bounded count and size, without tombstones."""
-    for begin in range(0, len(batch), CHUNK_RECORDS):
-        part = list(batch.values[begin : begin + CHUNK_RECORDS])
+    for begin in range(0, len(values), CHUNK_RECORDS):
+        part = list(values[begin : begin + CHUNK_RECORDS])
         rows = np.arange(begin, begin + len(part))
         try:
             yield from _sized(rows, cast("list[bytes]", part))
@@ -222,11 +251,11 @@ def chunks(batch: RawBatch) -> Iterator[Chunk]:
             yield from _sized(rows[[value is not None for value in part]], kept)
 
 
-def picked(batch: RawBatch, rows: Rows) -> Iterator[Chunk]:
+def picked(values: Sequence[bytes | None], rows: Rows) -> Iterator[Chunk]:
     """Some of the records, none of them a tombstone, in steps of bounded count and size."""
     for begin in range(0, len(rows), CHUNK_RECORDS):
         some = rows[begin : begin + CHUNK_RECORDS]
-        yield from _sized(some, [cast("bytes", batch.values[row]) for row in some.tolist()])
+        yield from _sized(some, [cast("bytes", values[row]) for row in some.tolist()])
 
 
 def _sized(rows: Rows, values: list[bytes]) -> Iterator[Chunk]:

@@ -48,9 +48,9 @@ class JsonDecoder:
         self._enveloped_before = False
         self._forms = Forms(plans, self._example)
 
-    def decode(self, batch: RawBatch) -> Decoded:
-        gathering = Gathering(batch, self.plans, strict=False)
-        for chunk in chunks(batch):
+    def decode(self, *batches: RawBatch) -> Decoded:
+        gathering = Gathering(batches, self.plans, strict=False)
+        for chunk in chunks(gathering.values):
             for row in self._chunk(gathering, chunk).tolist():
                 gathering.record(row, self._open)
         return gathering.finish()

@@ -19,16 +19,14 @@ class Plain:
 
     needs_timestamps = False
 
-    def decode(self, batch: RawBatch) -> Decoded:
+    def decode(self, *batches: RawBatch) -> Decoded:
+        return Decoded(batches=list(map(self._decoded, batches)), unreadable=[])
+
+    def _decoded(self, batch: RawBatch) -> EventBatch:
         keys = np.array([int(v or b"0") for v in batch.values], np.int64)
-        return Decoded(
-            batches=[
-                EventBatch(
-                    data_type="job", topic=batch.topic, partition=batch.partition, keys=keys,
-                    ops=np.ones(len(keys), np.uint8), times=keys * 10, offsets=batch.offsets,
-                )
-            ],
-            unreadable=[],
+        return EventBatch(
+            data_type="job", topic=batch.topic, partition=batch.partition, keys=keys,
+            ops=np.ones(len(keys), np.uint8), times=keys * 10, offsets=batch.offsets,
         )  # fmt: skip
 
 

@@ -32,7 +32,8 @@ class Blind:
     def __init__(self, true: Decoder, offsets: set[int]) -> None:
         self.true, self.offsets = true, offsets
 
-    def decode(self, batch: RawBatch) -> Decoded:
+    def decode(self, *batches: RawBatch) -> Decoded:
+        (batch,) = batches  # a topic of one partition
         seen = [i for i, offset in enumerate(batch.offsets.tolist()) if offset not in self.offsets]
         unreadable = tuple(
             Unreadable(
