@@ -52,8 +52,16 @@ class JsonDecoder:
         gathering = Gathering(batches, self.plans, strict=False)
         for chunk in chunks(gathering.values):
             for row in self._chunk(gathering, chunk).tolist():
-                gathering.record(row, self._open)
+                self._carefully(gathering, row)
         return gathering.finish()
+
+    def _carefully(self, gathering: Gathering, row: int) -> None:
+        """One record by itself, unless it is plain that it cannot be read."""
+        why = self._forms.why_unreadable(gathering.values[row] or b"") if self.fits else None
+        if why is None:
+            gathering.record(row, self._open)
+        else:
+            gathering.refuse(row, why)
 
     def _chunk(self, gathering: Gathering, chunk: Chunk) -> Rows:
         """Judge what fits columns; gives the rows to be read one by one."""

@@ -10,6 +10,7 @@ import numpy as np
 from consumer.formats.columns import Mask, Rows
 from consumer.formats.gathering import Chunk
 from consumer.formats.json_columns import Fits, Fitting, TemplateLeaves, differ
+from consumer.formats.json_damage import why_unreadable
 from consumer.formats.json_layout import Layouts, is_utf8
 from consumer.formats.json_template import MAX_FORM, Unfit, form, learn
 from consumer.formats.paths import Path
@@ -70,6 +71,10 @@ class Forms:
         if few and len(rest) * 2 > len(left) + len(strange):
             self._passed_over = PASSED_OVER
         return rest
+
+    def why_unreadable(self, value: bytes) -> str | None:
+        """Why the careful reader would refuse this record; None: it has to be asked."""
+        return why_unreadable(value, (known.outline for known in self._templates[:TRIED]))
 
     def _taught(self, chunk: Chunk, places: Places, left: Rows, take: Take, *, few: bool) -> Rows:
         """Learn what can be learnt; gives the records that are left."""

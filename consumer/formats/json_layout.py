@@ -18,6 +18,7 @@ import numpy as np
 from consumer.formats.columns import Codes, Column, Mask, Rows
 from consumer.formats.cursors import INT, TEXT, Cursors
 from consumer.formats.json_columns import LONG, STRING, Fits, TemplateLeaves, folded, rows_with
+from consumer.formats.json_damage import Outline
 from consumer.formats.json_template import Kind, Template
 from consumer.formats.key_columns import Bytes, gather
 from consumer.formats.paths import Path
@@ -238,6 +239,7 @@ class Layouts:
 
     def __init__(self, template: Template) -> None:
         self.template = template
+        self.outline = Outline(template)
         self._known: dict[int, Layout] = {}
 
     def fit(self, data: bytes, start: Int64s, end: Int64s) -> Iterator[tuple[Rows, Uniform]]:

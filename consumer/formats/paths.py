@@ -19,6 +19,7 @@ from schemas.events import Bytes8
 Path = tuple[str, ...]
 #: Shorter JSON cannot hold too many values: each takes two bytes, its own and a comma or bracket.
 LARGE = MAX_VALUES
+NO_UTF8, NO_JSON = "the JSON is not valid UTF-8", "the record is not valid JSON"
 
 
 class Missing:
@@ -72,7 +73,7 @@ def parse_json(data: bytes, wanted: frozenset[str]) -> Any:
     try:
         text = data.decode()
     except UnicodeDecodeError:
-        raise BadRecord("the JSON is not valid UTF-8") from None
+        raise BadRecord(NO_UTF8) from None
     if text.count("{") + text.count("[") > MAX_DEPTH and depth(data) > MAX_DEPTH:
         raise BadRecord(f"the JSON nests deeper than {MAX_DEPTH}")
     if len(data) > LARGE and values(data) > MAX_VALUES:
@@ -80,7 +81,7 @@ def parse_json(data: bytes, wanted: frozenset[str]) -> Any:
     try:
         return _strict(wanted).decode(text)
     except (ValueError, RecursionError):  # int() refuses more than 4300 digits with a ValueError as well
-        raise BadRecord("the record is not valid JSON") from None
+        raise BadRecord(NO_JSON) from None
 
 
 @lru_cache(maxsize=64)

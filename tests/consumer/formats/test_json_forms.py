@@ -249,7 +249,7 @@ def test_a_bad_record_does_not_send_its_neighbours_to_the_parser(bad: bytes, row
     quick = reader(PLAIN)
     assert len(keys(quick.decode(batch([*good[:row], bad, *good[row:]])))) == 300
     assert sum(parsed) <= 1
-    assert opened == [bad]
+    assert set(opened) <= {bad}
 
 
 def test_forms_of_single_damaged_records_are_not_learnt_and_the_usual_one_is_tried_first() -> None:
