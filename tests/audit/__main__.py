@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.audit.motion import Application, Motion
+from tests.audit.motion import WITHIN_S, Application, Motion
 from tests.end_to_end.installation import Installation, fine_items, fresh_databases, item, item_tables, settings
 from tests.stack.kafka import Kafka
 from tests.stack.postgres import Postgres
@@ -52,7 +52,7 @@ def main() -> int:
 def _struck(motion: Motion, postgres: Postgres, kafka: Kafka, rng: random.Random, minutes: float) -> None:
     motion.track()
     until = time.monotonic() + minutes * 60
-    with beside(motion.application.work, patience_s=90):
+    with beside(motion.application.work, patience_s=WITHIN_S):
         while time.monotonic() < until:
             motion.application.losing = rng.random() < 0.5
             time.sleep(rng.uniform(0, 3))
@@ -62,10 +62,10 @@ def _struck(motion: Motion, postgres: Postgres, kafka: Kafka, rng: random.Random
                 case "broker":
                     kafka.kill()
                     time.sleep(rng.uniform(0, 3))
-                    kafka.start()
+                    kafka.start(within_s=WITHIN_S)
                 case "database":
                     postgres.kill()
-                    wait_until(lambda: _started(postgres), "the server is back", within_s=60)
+                    wait_until(lambda: _started(postgres), "the server is back", within_s=WITHIN_S)
                 case "tracker":
                     motion.kill("tracker")
                     motion.track()
@@ -85,7 +85,7 @@ def _struck(motion: Motion, postgres: Postgres, kafka: Kafka, rng: random.Random
 def _started(postgres: Postgres) -> bool:
     """Sessions of a killed server notice a moment later that it is gone; until then nobody may start on its data."""
     try:
-        postgres.start()
+        postgres.start(within_s=WITHIN_S)
     except StandError:
         return False
     return True

@@ -21,7 +21,8 @@ from tests.end_to_end.installation import Installation, Running, event
 from tests.stack.kafka import Kafka
 from tests.stack.processes import LOOPBACK, StandError, free_port, wait_until
 
-WITHIN_S = 60.0
+#: On two cores that others use as well a broker has been seen to take ninety seconds to come back.
+WITHIN_S = 200.0
 SETTLE_S = 0.2
 FIRST = 1000
 
@@ -194,7 +195,7 @@ class Motion:
             return found.get("rows", 0) >= made and drops >= lost + found.get("late", 0)
 
         try:
-            wait_until(counted, f"{made} rows and {lost} drops are counted", within_s=2 * WITHIN_S)
+            wait_until(counted, f"{made} rows and {lost} drops are counted", within_s=WITHIN_S)
         except StandError as error:
             raise StandError(f"{error}; counted are {self.totals()}, {len(self.application.trailed)} trailed") from None
         found = self.totals()

@@ -54,8 +54,8 @@ class Connect(Part):
             log=folder / "connect.log",
         )
 
-    def start(self) -> Self:
-        super().start()
+    def start(self, *, within_s: float = 60.0) -> Self:
+        super().start(within_s=within_s)
         for name, config in self.connectors.items():
             self._put(name, config)
         return self

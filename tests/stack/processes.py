@@ -190,9 +190,9 @@ class Part:
 
     process: Process
 
-    def start(self) -> Self:
+    def start(self, *, within_s: float = 60.0) -> Self:
         self.process.start()
-        self.process.wait_ready(self._answers)
+        self.process.wait_ready(self._answers, within_s=within_s)
         return self
 
     def stop(self) -> None:
