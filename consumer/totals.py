@@ -29,8 +29,8 @@ def of_flush(flush: Flush) -> Totals:
         found[BYTES.name, topic, ""] += size
     for name, count in flush.unnumbered.items():
         found[UNNUMBERED.name, name, ""] += count
-    for record in flush.unreadable:
-        found[DECODE_ERRORS.name, record.topic, ""] += 1
+    for topic, count in Counter(record.topic for record in flush.unreadable).items():
+        found[DECODE_ERRORS.name, topic, ""] += count
     if flush.stored_before_s is not None:
         observed(found, FLUSH_SECONDS, "", flush.stored_before_s)
     return found

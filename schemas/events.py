@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 #: An event without a time of its own, in microseconds since the epoch.
 NO_TIME: int = np.iinfo(np.int64).min
+#: The first bytes that are kept of a record that cannot be read.
+MAX_KEPT = 1024
 #: A record without a number of its own; numbers are not negative.
 NO_NUMBER = -1
 
@@ -69,11 +71,8 @@ class EventBatch:
         return len(self.ops)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unreadable:
+class Unreadable(NamedTuple):
     """One record that could not be decoded: where it is, why, and at most `MAX_KEPT` of its bytes."""
-
-    MAX_KEPT = 1024
 
     topic: str
     partition: int

@@ -254,18 +254,24 @@ class Cursors:
             self._cover(off)
 
     def _cover(self, off: Mask) -> None:
-        sound = int(np.argmin(off))
+        sound, rows = int(np.argmin(off)), np.flatnonzero(off)
         for leaf in self.leaves.values():
             if off[sound]:  # there is no sound one
                 leaf.tag, leaf.value, leaf.length = np.full(self.count, UNFIT, np.uint8), self._zeros(), self._zeros()
                 continue
             if not isinstance(leaf.tag, int):
-                leaf.tag[off] = leaf.tag[sound]
-            leaf.value = np.where(off, leaf.value[sound], leaf.value)
-            leaf.length = np.where(off, leaf.length[sound], leaf.length)
+                leaf.tag[rows] = leaf.tag[sound]
+            leaf.value, leaf.length = _with(leaf.value, rows, sound), _with(leaf.length, rows, sound)
 
     def _zeros(self) -> Int64s:
         return np.zeros(self.count, np.int64)
+
+
+def _with(column: Int64s, rows: Rows, one: int) -> Int64s:
+    """A copy, for others hold the column too, in which these rows have the value of one."""
+    column = column.copy()
+    column[rows] = column[one]
+    return column
 
 
 def _ends(word: Words, pos: Int64s) -> tuple[Words, Bytes8, Int64s]:

@@ -6,11 +6,9 @@ that what is dear by the step is done for all of them at once.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from operator import itemgetter
 from typing import TypeAlias, cast
 
 import numpy as np
@@ -22,7 +20,7 @@ from consumer.formats.paths import Path
 from consumer.formats.plan import Plan
 from consumer.formats.records import Event, Find, judge
 from schemas.errors import BadRecord
-from schemas.events import NO_NUMBER, NO_TIME, Bytes8, Decoded, EventBatch, Int64s, RawBatch, Unreadable
+from schemas.events import MAX_KEPT, NO_NUMBER, NO_TIME, Bytes8, Decoded, EventBatch, Int64s, RawBatch, Unreadable
 from schemas.keys import key_type
 
 #: Rows of the list, keys, ops, times.
@@ -42,7 +40,7 @@ class Gathering:
         self._begins = [0, *accumulate(map(len, batches))]  #: the first row of each batch, and the end
         self.broker_us = broker_times(_all_stamps(batches))
         self.touched: Mask = np.zeros(len(self.values), np.bool_)
-        self._unreadable: list[tuple[int, Unreadable]] = []
+        self._refused: list[tuple[int, str]] = []
         self.sequence = plans[0].sequence if plans else None
         self.numbers = np.full(len(self.values), NO_NUMBER) if self.sequence is not None else None
         self._pieces: list[list[Piece]] = [[] for _ in plans]
@@ -106,31 +104,33 @@ class Gathering:
             self.refuse(row, reason)
 
     def refuse(self, row: int, reason: str) -> None:
-        value = self.values[row]
-        at = bisect_right(self._begins, row) - 1
-        batch = self.batches[at]
-        self.touched[row] = True
-        self._unreadable.append(
-            (
-                row,
-                Unreadable(
+        self._refused.append((row, reason))
+
+    def _unreadable(self) -> Iterator[Unreadable]:
+        """The refused records, in order."""
+        self._refused.sort()
+        rows = np.array([row for row, _ in self._refused], np.int64)
+        cuts = np.searchsorted(rows, self._begins).tolist()
+        for batch, begin, low, high in zip(self.batches, self._begins, cuts, cuts[1:], strict=False):
+            offsets = np.asarray(batch.offsets, np.int64)[rows[low:high] - begin].tolist()
+            for (row, reason), offset in zip(self._refused[low:high], offsets, strict=True):
+                value = self.values[row]
+                yield Unreadable(
                     topic=batch.topic,
                     partition=batch.partition,
-                    offset=int(batch.offsets[row - self._begins[at]]),
+                    offset=offset,
                     reason=reason[:REASON_LENGTH],
-                    value=None if value is None else value[: Unreadable.MAX_KEPT],
+                    value=None if value is None else value[:MAX_KEPT],
                     size=0 if value is None else len(value),
-                ),
-            )
-        )
+                )
 
     def finish(self) -> Decoded:
         batches: list[EventBatch] = []
         for plan, pieces, events in zip(self.plans, self._pieces, self._events, strict=True):
             if pieces or events:
                 batches += self._batches(plan, _joined([*pieces, *_single(plan, events)]))
-        self._unreadable.sort(key=itemgetter(0))
-        unreadable = [record for _, record in self._unreadable]
+        self.touched[[row for row, _ in self._refused]] = True
+        unreadable = list(self._unreadable())
         ignored = len(self.values) - int(np.count_nonzero(self.touched))
         if self.numbers is None:
             return Decoded(batches=batches, unreadable=unreadable, ignored=ignored)

@@ -14,7 +14,7 @@ from consumer.streams.contract import Place, Span
 from consumer.streams.kafka import KafkaStream
 from consumer.streams.kafka_questions import Questions
 from schemas.errors import SettingsError, UnavailableError
-from schemas.events import Decoded, Unreadable
+from schemas.events import MAX_KEPT, Decoded
 from schemas.settings import KafkaSettings
 from tests.consumer.brokers import KafkaBroker
 from tests.consumer.formats.making import data_type, decoder, route
@@ -117,7 +117,7 @@ def test_a_record_that_inflates_many_times_over_is_set_aside_and_its_neighbours_
 
         wait_until(read, "both neighbours", within_s=30)
     (bomb,) = (one for each in decoded for one in each.unreadable)
-    assert (bomb.offset, bomb.size, len(bomb.value or b"")) == (1, size, Unreadable.MAX_KEPT)
+    assert (bomb.offset, bomb.size, len(bomb.value or b"")) == (1, size, MAX_KEPT)
     assert "at most" in bomb.reason
 
 
