@@ -54,7 +54,7 @@ class Connect(Part):
             log=folder / "connect.log",
         )
 
-    def start(self, *, within_s: float = 60.0) -> Self:
+    def start(self, *, within_s: float = 120.0) -> Self:
         super().start(within_s=within_s)
         for name, config in self.connectors.items():
             self._put(name, config)

@@ -190,7 +190,7 @@ class Part:
 
     process: Process
 
-    def start(self, *, within_s: float = 60.0) -> Self:
+    def start(self, *, within_s: float = 120.0) -> Self:
         self.process.start()
         self.process.wait_ready(self._answers, within_s=within_s)
         return self
