@@ -160,9 +160,13 @@ def stand_folder(request: pytest.FixtureRequest) -> Iterator[Path]:
 
 def _patient(patch: pytest.MonkeyPatch) -> None:
     """A virtual machine may stand still for seconds, the tests and their servers with it. A backfill of this process, which
-    its server ends after five seconds of silence, is given a minute; those that are processes of their own are not."""
+    its server ends after five seconds of silence, is given a minute, and so is a broker to answer in. Commands that are
+    processes of their own go by what is usual."""
+    from consumer.streams import kafka
     from reconciler.backfill import writer
 
+    patch.setattr(kafka, "ASK_WITHIN_S", 60.0)
+    patch.setattr(kafka, "TOPIC_IDS_WITHIN_S", 60.0)
     usual = f"idle_in_transaction_session_timeout = '{writer._IDLE}'".encode()
     assert writer._BEGIN.count(usual) == 1
     patch.setattr(writer, "_BEGIN", writer._BEGIN.replace(usual, b"idle_in_transaction_session_timeout = '1min'"))

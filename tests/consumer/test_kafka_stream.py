@@ -58,7 +58,10 @@ def test_a_client_that_was_idle_for_long_is_not_used_again(kafka_broker: KafkaBr
 
 
 @pytest.mark.parts
-def test_an_unreachable_broker_is_named_within_seconds_and_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_unreachable_broker_is_named_within_seconds_and_nothing_is_printed(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("consumer.streams.kafka.ASK_WITHIN_S", 4.0)
     values = {"bootstrap.servers": "127.0.0.1:9", "group.id": "g", "sasl.password": "hunter2secret"}
     stream = KafkaStream(KafkaSettings.model_validate(values))
     with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:9") as told:

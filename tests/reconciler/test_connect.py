@@ -74,8 +74,8 @@ def stranger(answer: Answer, asked: list[bytes] | None = None) -> Iterator[str]:
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connect, "ANSWER_WITHIN_S", 1.0)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connect, "ANSWER_WITHIN_S", 60.0)
 
 
 @pytest.mark.parametrize(
@@ -111,13 +111,17 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
         "drips headers",
     ],
 )
-def test_whatever_a_stranger_answers_is_an_error_in_bounded_time_that_repeats_nothing_of_it(answer: Answer, why: str) -> None:
+def test_whatever_a_stranger_answers_is_an_error_in_bounded_time_that_repeats_nothing_of_it(
+    answer: Answer, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "within 1 s" in why:
+        monkeypatch.setattr(connect, "ANSWER_WITHIN_S", 1.0)
     began = time.monotonic()
     with stranger(answer) as url, pytest.raises(UnavailableError) as told:
         Connector(url, "c").status()
     assert why in str(told.value)
     assert SECRET not in f"{told.value} {told.value.hint}"
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 45, "in bounded time"
 
 
 def test_a_door_that_is_closed_is_told() -> None:

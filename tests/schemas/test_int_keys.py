@@ -146,7 +146,7 @@ def test_a_cut_across_nearly_all_numbers_costs_as_its_keys_and_not_as_its_range(
         part = keys.cut(-(1 << shift), 1 << shift)
         column = keys.column()
         assert len(part) == int(((column >= -(1 << shift)) & (column < 1 << shift)).sum())
-    assert time.monotonic() - began < 5  # a mask over 2**62 numbers would take 2**46 containers
+    assert time.monotonic() - began < 60  # a mask over 2**62 numbers would take 2**46 containers
 
 
 def test_dense_keys_cost_next_to_nothing() -> None:

@@ -28,7 +28,7 @@ def door(healthy: str | None = None, ready: str | None = None, listen: str = "12
 
 
 def ask(port: int, path: str, method: str = "GET", **headers: str) -> tuple[int, str, bytes]:
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as client:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as client:
         client.request(method, path, headers=headers)
         reply = client.getresponse()
         return reply.status, reply.headers["Content-Type"], reply.read()
@@ -79,5 +79,5 @@ def test_a_port_that_is_taken_or_no_address_of_ours_is_told_with_what_to_do() ->
     assert told.value.hint == "another audit may run on this machine; give each a port of its own"
     with pytest.raises(SettingsError, match="cannot be listened on"), door(listen="no.such.host.invalid:0"):
         pass
-    with door(listen="[::1]:0") as port, socket.create_connection(("::1", port), timeout=5):
+    with door(listen="[::1]:0") as port, socket.create_connection(("::1", port), timeout=60):
         pass
