@@ -17,6 +17,7 @@ from reconciler.shelf import Chunk, Offsets, Segment, Shelf
 from reconciler.sweeping.verified import Verified
 from schemas import ledger as tables
 from schemas.announced import Announced, fold, union
+from schemas.key_sets import joined
 from schemas.keys import Key, KeySet, KeyType
 from schemas.ledger import Said, Settled
 from schemas.log_state import LogState
@@ -124,11 +125,13 @@ class AnnouncedReader:
         for chunk, keys in parts:
             if len(keys):
                 sets.setdefault(chunk.segment, {}).setdefault(chunk.said, []).append(keys)
+        # Asked for every span of a compare and every segment: most say one thing, in one chunk.
+        silent = dict.fromkeys((said.value for said in Said), self.key_type.empty())
         segments = [
             Announced(
                 first_us=segment.first_us,
                 last_us=segment.last_us,
-                **{said.value: union(self.key_type, of.get(said, ())) for said in Said},
+                **silent | {said.value: joined(keys) for said, keys in of.items()},
             )
             for segment, of in sets.items()
         ]
