@@ -197,8 +197,8 @@ def _write(descriptor: int, data: bytes, at: int) -> None:
 def _place(marks: npt.NDArray[Any], key: Key) -> int:
     """How many marks lie below a key. A bound between two keys is told a little too low, never too high."""
     if isinstance(key, int):
-        return int(np.searchsorted(marks, np.array([min(key, (1 << 63) - 1)], np.int64))[0])
-    return int(np.searchsorted(marks, np.array([key[: marks.dtype.itemsize]], marks.dtype))[0])
+        return int(marks.searchsorted(np.array([min(key, (1 << 63) - 1)], np.int64))[0])
+    return int(marks.searchsorted(np.array([key[: marks.dtype.itemsize]], marks.dtype))[0])
 
 
 def _query(name: str) -> sa.Select[Any]:

@@ -329,4 +329,4 @@ def _place(a: npt.NDArray[np.bytes_], bound: Key | None, default: int) -> int:
     # A bound longer than any key here sorts after every key that is its own prefix. One that ends in NUL is no key but
     # lies just above one (`KeyType.after`); only 16 bytes are a raw uuid, which is kept without its last zero bytes.
     above = end > width or (end < len(bound) != UUID_BYTES)
-    return int(np.searchsorted(a, np.array([bound[:width]], a.dtype), side="right" if above else "left")[0])
+    return int(a.searchsorted(np.array([bound[:width]], a.dtype), side="right" if above else "left")[0])

@@ -19,6 +19,8 @@ from schemas.keys import INT64_MAX, WIDTHS, ByteKeys, IntKeys, Key, KeySet
 
 #: Bytes of a key as it is sent.
 _SENT = {"int": 8, "uuid": 16}
+#: And how: keys of one width.
+_SENDS: dict[str, LiteralString] = {"int": "pg_catalog.int8send(x.k::int8)", "uuid": "pg_catalog.uuid_send(x.k)"}
 
 
 def between(reader: Reader, low: Key | None, high: Key | None) -> tuple[sql.Composable, list[Any]]:
@@ -88,25 +90,30 @@ def extremes(reader: Reader, low: Key | None, high: Key | None) -> tuple[Key, Ke
 def first_keys(reader: Reader, low: Key | None, high: Key | None, limit: int | None = None) -> tuple[KeySet, bool]:
     """The first keys of [low, high), at most `limit` rows of them, and whether that was all. None: known to be few."""
     bounds, params = between(reader, low, high)
+    kind = reader.table.kind
+    shape = ("first keys", bounds.as_bytes(reader.connection), limit)
+    row = list(reader.row(reader.once(shape, lambda: _first_keys(reader, bounds, limit)), params, plan=Plan.INDEX))
+    if kind in _SENDS:
+        # Not counted beside: of keys of one width the answer's length tells how many came, and counting costs a tenth more.
+        (data,) = row
+        row = [len(data or b"") // _SENT[kind], None, data]
+    count, lengths, data = row
+    return unpacked(reader, (count, lengths, data)), limit is None or count < limit
+
+
+def _first_keys(reader: Reader, bounds: sql.Composable, limit: int | None) -> sql.Composed:
     tail: sql.Composable = sql.SQL("")
     if limit is not None:
         tail = reader.sql(" ORDER BY {key} LIMIT {limit}", limit=sql.Literal(limit))
-    send = {"int": "pg_catalog.int8send(x.k::int8)", "uuid": "pg_catalog.uuid_send(x.k)"}.get(reader.table.kind)
-    if send is not None:
-        # Not counted beside: of keys of one width the answer's length tells how many came, and counting costs a tenth more.
-        query = reader.sql(
-            "SELECT pg_catalog.string_agg({send}, ''::bytea) FROM"
-            " (SELECT {key} AS k FROM {table} WHERE {key} IS NOT NULL{bounds}{where}{tail}) AS x",
-            bounds=bounds,
-            tail=tail,
-            send=sql.SQL(send),
-        )
-        (data,) = reader.row(query, params, plan=Plan.INDEX)
-        row = len(data or b"") // _SENT[reader.table.kind], None, data
-    else:
-        query = packing(reader, reader.sql("{table}"), bounds, tail)
-        row = reader.row(query, params, plan=Plan.INDEX)
-    return unpacked(reader, row), limit is None or row[0] < limit
+    if (send := _SENDS.get(reader.table.kind)) is None:
+        return packing(reader, reader.sql("{table}"), bounds, tail)
+    return reader.sql(
+        "SELECT pg_catalog.string_agg({send}, ''::bytea) FROM"
+        " (SELECT {key} AS k FROM {table} WHERE {key} IS NOT NULL{bounds}{where}{tail}) AS x",
+        bounds=bounds,
+        tail=tail,
+        send=sql.SQL(send),
+    )
 
 
 def packing(reader: Reader, rows: sql.Composable, bounds: sql.Composable, tail: sql.Composable) -> sql.Composed:
