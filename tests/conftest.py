@@ -190,7 +190,8 @@ def _memory() -> Path | None:
 @pytest.fixture(scope="session")
 def kafka(stand_folder: Path) -> Iterator[Kafka]:
     """The broker all tests share: use topics of your own, and never stop it (see `own_kafka`)."""
-    with needed(), Kafka(stand_folder / "kafka") as broker:
+    # Nobody kills it, so nobody has to be quick to give it up: it may stand still with the machine.
+    with needed(), Kafka(stand_folder / "kafka", {"broker.session.timeout.ms": "60000"}) as broker:
         yield broker
 
 

@@ -88,7 +88,7 @@ class Installation:
 
     # -- running ------------------------------------------------------------------------------------------------------
 
-    def run(self, *args: str, json: bool = True, within_s: float = 90.0, cold: bool = False) -> Done:
+    def run(self, *args: str, json: bool = True, within_s: float = 150.0, cold: bool = False) -> Done:
         """`fencepost ARGS --config … --json`. Cold: by an interpreter that has imported nothing (see `forked`)."""
         line = [*args, *self._usual(json=json)]
         began = time.monotonic()

@@ -41,8 +41,8 @@ from tests.stack.postgres import Postgres
 #: Whoever comes first waits for the others of its pool.
 pytestmark = pytest.mark.timeout(400)
 #: What is promised is 15 s beyond what the machine takes for a healthy run. Here many commands run at once on machines
-#: that are busy with more: thrice as long is still far from a command that hangs.
-PATIENCE_S = 45.0
+#: that are busy with more: four times as long is still far from a command that hangs.
+PATIENCE_S = 60.0
 NOWHERE = f"postgresql://postgres:{CANARY}@127.0.0.1:9/none"
 
 

@@ -17,7 +17,8 @@ from schemas.settings import Dsn
 
 
 @pytest.fixture
-def kept() -> Iterator[Connections]:
+def kept(monkeypatch: pytest.MonkeyPatch) -> Iterator[Connections]:
+    monkeypatch.setattr(connections, "KEPT_S", 600.0)  # however long the machine takes from one line to the next
     with closing(Connections()) as made:
         yield made
 

@@ -140,7 +140,10 @@ def test_a_refusal_names_who_took_it(ledger: Ledger) -> None:
     assert refused.hint
 
 
-def test_a_takeover_waits_for_the_batch_being_written_and_a_renewal_does_not(ledger: Ledger, ledger_database: str) -> None:
+def test_a_takeover_waits_for_the_batch_being_written_and_a_renewal_does_not(
+    ledger: Ledger, ledger_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "PATIENCE", timedelta(minutes=1))
     writer = held(acquire(ledger, "run-1", ttl=timedelta(0)))
     with psycopg.connect(ledger_database) as batch:
         assert batch.execute(writer.locked()).rowcount == 1
