@@ -108,7 +108,7 @@ class Program:
             branch, pos = cursors.unsigned(pos, rows)
             wrong = ((branch & branch.dtype.type(1)) != 0) | (branch >= 2 * len(steps))
             if wrong.any():
-                cursors.blame(wrong, rows)
+                cursors.blame(wrong, rows, pos)
             for path in below:
                 cursors.expect(path)
             for number, step in enumerate(steps):
@@ -182,7 +182,7 @@ def _general_optional_text(cursors: Cursors, pos: Int64s, rows: Rows | None) -> 
     branch, pos = cursors.unsigned(pos, rows)
     wrong = (branch != 0) & (branch != 2)
     if wrong.any():
-        cursors.blame(wrong, rows)
+        cursors.blame(wrong, rows, pos)
     chosen = np.flatnonzero(branch == 2)
     if len(chosen):
         pos[chosen] = _skip_text(cursors, pos[chosen], chosen if rows is None else rows[chosen])
@@ -204,7 +204,7 @@ def _checked(node: Node, path: Path | None = None) -> Step:
         else:
             value, pos = cursors.number(pos, rows)
         if len(value) and not (low <= value.min() and value.max() < high):
-            cursors.blame((value < low) | (value >= high), rows)
+            cursors.blame((value < low) | (value >= high), rows, pos)
         if path is not None:
             cursors.keep(path, tag, value, rows)
         return pos

@@ -76,17 +76,23 @@ class Cursors:
         self._may_stray = self.count // ASIDE if sift else 0
         #: bytes between each cursor and its record's end, where no other fault was found in the record
         self.left: Int64s | None = None
+        self._cut_short: list[Rows] = []
         self.leaves: dict[Path, Leaf] = {}
         #: bits no honest length has, zigzag-encoded: its lowest (the sign), and those beyond the buffer's size
         self._wrong = ~((1 << (2 * self.limit + 1).bit_length()) - 1) & (2**64 - 1) | 1
 
-    def blame(self, where: Mask, rows: Rows | None) -> None:
+    def blame(self, where: Mask, rows: Rows | None, after: Int64s | None = None) -> None:
+        """Where a fault was found; `after`: where the faulty values end.
+
+        The first fault of a record that ends beyond its end is that it was cut short: what is read there is its neighbour's.
+        """
         if self.bad is None:
             self.bad = np.zeros(self.count, np.bool_)
-        if rows is None:
-            self.bad |= where
-        else:
-            self.bad[rows[where]] = True
+        which = np.flatnonzero(where) if rows is None else rows[where]
+        if after is not None:
+            beyond = (after[where] > self.end[which]) & ~self.bad[which]
+            self._cut_short.append(which[beyond])
+        self.bad[which] = True
 
     def of_common_length(self, start: Int64s) -> Int64s:
         """Cursors at the records' starts, with those aside whose length is rare: cut short, most often, or grown."""
@@ -157,7 +163,7 @@ class Cursors:
         if tenth.max() > 1:  # more than 64 bits
             blamed = np.zeros(len(pos), np.bool_)
             blamed[which[tenth > 1]] = True
-            self.blame(blamed, rows)
+            self.blame(blamed, rows, after)
         return ninth.astype(np.uint64), tenth.astype(np.uint64)
 
     def number(self, pos: Int64s, rows: Rows | None) -> tuple[Int64s, Int64s]:
@@ -209,7 +215,7 @@ class Cursors:
         value, after = self.unsigned(pos, rows)
         if int(np.bitwise_or.reduce(value)) & self._wrong:
             wrong = ((value & value.dtype.type(1)) != 0) | (value > 2 * self.limit)
-            self.blame(wrong, rows)
+            self.blame(wrong, rows, after)
             value = np.where(wrong, value.dtype.type(0), value)
         return (value >> value.dtype.type(1)).astype(np.int64), after
 
@@ -242,10 +248,12 @@ class Cursors:
         For theirs may point anywhere, and would be unlike all others.
         """
         left = self.end - pos
-        if self.aside is not None:
-            left[self.aside] = 0
         if self.bad is not None:
             left[self.bad] = 0
+        for rows in self._cut_short:
+            left[rows] = -1
+        if self.aside is not None:
+            left[self.aside] = 0
         if left.any():
             self.left = left
             self.blame(left != 0, None)
