@@ -34,6 +34,9 @@ _GUID_MAGIC = 1
 #: Schemas kept ready, and the characters of their texts: a schema of so many types is some thirty times its text.
 KEPT_SCHEMAS, KEPT_TEXT = 500, 4 << 20
 
+#: So few records are read one by one in less time than they are walked.
+FEW = 32
+
 
 @dataclass(frozen=True, slots=True)
 class Bound:
@@ -65,17 +68,26 @@ class AvroDecoder:
 
     def decode(self, *batches: RawBatch) -> Decoded:
         gathering = Gathering(batches, self.plans, strict=True)
-        aside: list[Rows] = []
+        aside: list[tuple[Bound, Rows]] = []
         for chunk in chunks(gathering.values):
             for number, group in _by_schema(chunk):
                 self._group(gathering, number, group, aside)
-        if aside:  # of all chunks at once: a walk of few records costs nearly what one of many does
-            for chunk in picked(gathering.values, np.concatenate(aside)):
-                for number, group in _by_schema(chunk):
-                    self._group(gathering, number, group, None)
+        if aside:
+            self._aside(gathering, aside)
         return gathering.finish()
 
-    def _group(self, gathering: Gathering, number: int | None, group: Group, aside: list[Rows] | None) -> None:
+    def _aside(self, gathering: Gathering, aside: Sequence[tuple[Bound, Rows]]) -> None:
+        """Records of all chunks that are unlike the others: walked at once, for that costs nearly as much of few as of many."""
+        rows = np.concatenate([rows for _, rows in aside])
+        if len(rows) > FEW:
+            for chunk in picked(gathering.values, rows):
+                for number, group in _by_schema(chunk):
+                    self._group(gathering, number, group, None)
+            return
+        for bound, some in aside:
+            _singly(gathering, bound, some)
+
+    def _group(self, gathering: Gathering, number: int | None, group: Group, aside: list[tuple[Bound, Rows]] | None) -> None:
         """Records of one schema; `number` None: records without a readable frame. `aside`: where those go that are to be
         walked apart; None: none may."""
         if number is None:
@@ -90,10 +102,11 @@ class AvroDecoder:
         if bound.ignored:
             return
         rows = group.rows if bound.program is None else self._columns(gathering, bound, bound.program, group, aside)
-        for row in rows.tolist():
-            gathering.record(row, lambda value: _opened(bound, value))
+        _singly(gathering, bound, rows)
 
-    def _columns(self, gathering: Gathering, bound: Bound, program: Program, group: Group, aside: list[Rows] | None) -> Rows:
+    def _columns(
+        self, gathering: Gathering, bound: Bound, program: Program, group: Group, aside: list[tuple[Bound, Rows]] | None
+    ) -> Rows:
         """Judge what fits columns; gives the rows to be read one by one."""
         cursors = program.run(group.joined, group.start + FRAME, group.end, sift=aside is not None)
         large = group.end - group.start > MAX_RECORD_BYTES
@@ -104,7 +117,7 @@ class AvroDecoder:
         if cursors.left is not None and program.flat and not large.any():
             doubtful = doubtful[~np.isin(doubtful, _refused(gathering, group, cursors.left))]
         if aside is not None and cursors.aside is not None:
-            aside.append(group.rows[cursors.aside])
+            aside.append((bound, group.rows[cursors.aside]))
         return doubtful
 
     def _bind(self, number: int) -> Bound | str:
@@ -156,6 +169,11 @@ class AvroDecoder:
                 if node is not None:
                     found.setdefault(path[:size], []).append(path[size:])
         return {outer: Projection(paths) for outer, paths in found.items()}
+
+
+def _singly(gathering: Gathering, bound: Bound, rows: Rows) -> None:
+    for row in rows.tolist():
+        gathering.record(row, lambda value: _opened(bound, value))
 
 
 def _opened(bound: Bound, value: bytes) -> Find:

@@ -95,11 +95,15 @@ class Cursors:
         self.bad[which] = True
 
     def of_common_length(self, start: Int64s) -> Int64s:
-        """Cursors at the records' starts, with those aside whose length is rare: cut short, most often, or grown."""
+        """Cursors at the records' starts, with those aside whose length is rare: cut short, most often.
+
+        Not so those longer than any common one: if bytes were added to such a record, it is walked like the others.
+        """
         if not self._may_stray:
             return start
         length = np.minimum(self.end - start, _LONG)
         rare = np.bincount(length) * _COMMON < self.count
+        rare[len(rare) - int(np.argmin(rare[::-1])) :] = False
         return start if (same := self.put_aside(rare[length], start, None)) is None else same
 
     def put_aside(self, where: Mask, pos: Int64s, rows: Rows | None) -> Int64s | None:
