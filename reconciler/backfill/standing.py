@@ -78,10 +78,15 @@ def still_unique(connection: psycopg.Connection[Any], table: Table) -> bool:
 
 def duplicates(connection: psycopg.Connection[Any], table: Table, batch: Batch) -> int:
     """How many of the batch's keys stand in more than one row."""
-    query = sql.SQL(
-        "SELECT pg_catalog.count(*) FROM {keys} WHERE (SELECT pg_catalog.count(*) FROM {table} AS t WHERE {match}) > 1"
+    return int(_only(connection, twice(table, batch), batch.arrays()))
+
+
+def twice(table: Table, batch: Batch) -> sql.Composed:
+    # A join, not a count for each key: without any index on the key every one would read the whole table.
+    return sql.SQL(
+        "SELECT pg_catalog.count(*) FROM"
+        " (SELECT FROM {keys} JOIN {table} AS t ON {match} GROUP BY u.n HAVING pg_catalog.count(*) > 1) AS twice"
     ).format(keys=unnested(batch.kinds), table=named(table), match=same_key(table))
-    return int(_only(connection, query, batch.arrays()))
 
 
 def values(
