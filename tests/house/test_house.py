@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -217,3 +218,15 @@ def test_all_libraries_we_import_are_declared() -> None:
     declared |= {"yaml"}  # pyyaml imports as yaml
     found = {top.lower() for path in files() for top in tops(path)} - {*sys.stdlib_module_names} - MAY.keys() - {""}
     assert found <= declared, found - declared
+
+
+def test_an_installation_has_every_file_that_a_room_holds() -> None:
+    """`pip install .` takes modules by the list of packages, and other files only where they are named."""
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    rooms = sorted(room for room in MAY if room != "fencepost")
+    assert sorted(build["packages"]["find"]["include"]) == [f"{room}*" for room in rooms]
+    assert build["py-modules"] == ["fencepost"]
+    taken = {path for room, globs in build["package-data"].items() for glob in globs for path in (ROOT / room).glob(glob)}
+    for room in rooms:
+        files = {path for path in (ROOT / room).rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+        assert {path for path in files if path.suffix != ".py"} <= taken, room
