@@ -30,7 +30,7 @@ def binary(name: str) -> str:
 
 def promtool(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run it there; its exit code and words are the caller's to judge."""
-    return subprocess.run([binary("promtool"), *words], cwd=folder, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run([binary("promtool"), *words], cwd=folder, capture_output=True, text=True, check=False, timeout=240)
 
 
 class Prometheus(Part):

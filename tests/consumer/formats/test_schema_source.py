@@ -54,7 +54,7 @@ def registry(answer: Callable[[str, Any], Answer]) -> Iterator[tuple[str, list[s
 
 
 def source(url: str, **more: Any) -> RegistrySource:
-    total_s, clock = more.pop("total_s", 5.0), more.pop("clock", time.monotonic)
+    total_s, clock = more.pop("total_s", 60.0), more.pop("clock", time.monotonic)
     return RegistrySource(SchemaRegistrySettings.model_validate({"url": url, **more}), total_s=total_s, clock=clock)
 
 
