@@ -297,4 +297,6 @@ def test_source_rows_without_a_key_are_never_passed_over(world: World) -> None:
     world.rows([None])
     report = world.gaps().report
     assert report.verdict is Verdict.CANNOT_TELL
-    assert "1 rows of public.items have no key" in next(p.seen for p in report.proofs if p.name == "visible")
+    visible = next(p for p in report.proofs if p.name == "visible")
+    assert "1 rows of public.items have no key" in visible.seen
+    assert visible.try_ == "give those rows a key, or delete them, and make the key NOT NULL"
