@@ -166,7 +166,8 @@ class _Sweep:
     def _cover(self, subject: Subject, going_on: Pass, reader: AnnouncedReader) -> None:
         """Look at every range that is left, and remember each."""
         r = self.r
-        r.say.phase(f"sweeping {subject.name}")
+        before_us = f", of which {some(going_on.number, 'range')} had been seen before" if going_on.resumed else ""
+        r.say.phase(f"sweeping {subject.name}{before_us}")
         before = book.newest(r.ledger, subject.name, Stage.FINISHED)
         verified = Verified(r.ledger, subject.key_type, None if before is None else before.id, subject.name)
         eye = Eye(r.scene, r.shown, subject, reader, verified, r.shown.deletes)

@@ -14,6 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from databases.ledger import Ledger
+from reconciler import alive
 from reconciler.ports import some
 from reconciler.scene import resolve
 from reconciler.sweeping import book
@@ -23,6 +24,7 @@ from schemas import ledger as tables
 from schemas.errors import FencepostError
 from schemas.settings import Settings
 from schemas.verdict import utc
+from terminal.layout import counted, moment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +60,7 @@ def known(settings: Settings, ledger: Ledger, name: str) -> Known | None:
     """None where no pass was ever begun. Asks both databases whether their tables are still those of the pass."""
     last = book.newest(ledger, name, Stage.FINISHED)
     begun = book.newest(ledger, name, Stage.RUNNING, Stage.COVERED)
-    going_on = None if begun is None else _going_on(ledger, begun)
+    going_on = None if begun is None else _going_on(ledger, begun, 0 if last is None else last.rows)
     if last is None:
         if begun is None:
             return None
@@ -106,10 +108,25 @@ def _safe(settings: Settings, ledger: Ledger, name: str, last: sa.Row[Any]) -> t
     )
 
 
-def _going_on(ledger: Ledger, begun: sa.Row[Any]) -> str:
+def _going_on(ledger: Ledger, begun: sa.Row[Any], expected: int) -> str:
+    """`expected`: rows of the pass before, 0 where there was none."""
     ranges, rows, _ = _so_far(ledger, begun)
-    stage = "waits to be judged" if begun.state == Stage.COVERED else "is at work, or was broken off"
-    return f"a pass begun {utc(begun.started_at)} {stage}: so far {some(ranges, 'range')} with {some(rows, 'row')}"
+    so_far = f"{some(ranges, 'range')} with {counted(rows, 'row')}" + (f" of about {expected:,}" if expected else "")
+    told = f"a pass begun {moment(begun.started_at)}"
+    if begun.state == Stage.COVERED:
+        return f"{told} waits to be judged: {so_far}"
+    if _at_work(ledger, begun.run):
+        return f"{told} is at work: so far {so_far}"
+    return f"{told} was broken off after {so_far}: the next `fencepost sweep` goes on there"
+
+
+def _at_work(ledger: Ledger, run: str) -> bool:
+    """Whether there is a sign of life of the run that has the pass."""
+    x = tables.lease.c
+    query = sa.select(x.holder).where(x.name == alive.lease_of(run), x.expires_at > sa.func.clock_timestamp())
+    with ledger.begin("ask who is at a sweep") as connection:
+        row = connection.execute(query).one_or_none()
+    return row is not None and not alive.is_dead(run, row.holder)
 
 
 def _so_far(ledger: Ledger, begun: sa.Row[Any]) -> tuple[int, int, int]:

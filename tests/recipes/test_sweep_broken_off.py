@@ -14,6 +14,7 @@ from reconciler import lease
 from reconciler.lease import Held
 from reconciler.sweeping import book, cut
 from schemas.errors import RefusedWrite
+from tests.recipes.test_status import told
 from tests.recipes.world import World, found
 
 ROOT = Path(__file__).parents[2]
@@ -94,6 +95,28 @@ def broken_off(world: World, monkeypatch: pytest.MonkeyPatch, ranges: int = 2) -
         patch.setattr(book, "store", store)
         with pytest.raises(KeyboardInterrupt):
             world.sweep(without_log=True)
+
+
+@pytest.mark.usefixtures("narrow")
+def test_status_tells_a_pass_at_work_from_one_that_was_broken_off(items: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    items.sweep(without_log=True)
+    real, said = book.store, list[str]()
+
+    def store(*args: object, **kwargs: object) -> None:
+        real(*args, **kwargs)  # type: ignore[arg-type]
+        said.append(told(items)[1])
+        if len(said) == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(book, "store", store)
+        with pytest.raises(KeyboardInterrupt):
+            items.sweep(without_log=True)
+    assert "is at work: so far 2 ranges with" in said[1]
+    assert "of about 100" in said[1]
+    text = told(items)[1]
+    assert "was broken off after 2 ranges with" in text
+    assert "is at work" not in text
 
 
 @pytest.mark.usefixtures("narrow")
