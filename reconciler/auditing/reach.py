@@ -5,13 +5,15 @@
     whole       everything else, the first look, and one look in `WHOLE_EVERY`
 
 A mark passes a key only when everyone with a transaction open has ended who may have drawn a lower one: a late committer
-is read again. What no mark can see is a key drawn outside the transaction that uses it (pooled, cached, chosen by hand), and
-by date a row dated back. Those wait for the next whole look, which asks for the whole key set: they are counted late, once,
-and never passed over. Where such keys are many the table is looked at whole, look after look.
+is read again. A look waits a moment for those who are open just then, or every mark would come a look later and every look
+read twice as far. What no mark can see is a key drawn outside the transaction that uses it (pooled, cached, chosen by hand),
+and by date a row dated back. Those wait for the next whole look, which asks for the whole key set: they are counted late,
+once, and never passed over. Where such keys are many the table is looked at whole, look after look.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -34,6 +36,8 @@ WHOLE_EVERY = 12
 LOOKED_UP_MOST = 200_000
 #: How long a standby may take to show what its primary held at the mark.
 REPLAYED_S = 2.0
+#: Pauses in which those may end who were open at a look's begin, in seconds; about one in all.
+PAUSES_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.4)
 #: Of the new keys of a whole look, at most this share may lie below the mark; else keys do not rise.
 STRAYS_MOST = 0.1
 #: Marks kept to tell since when a prepared transaction may have been open.
@@ -83,15 +87,19 @@ def reach(scene: Scene, subject: Subject, state: State | None, marks: Marks, ask
         row = scene.fence_at.execute("SELECT clock_timestamp()").fetchone()
         assert row
         at = row[0].astimezone(UTC)
-        listed = [t for t in fence.open_transactions(scene.fence_at, [subject.source.oid]) if t.waited_for]
-        row = scene.fence_at.execute("SELECT pg_current_wal_insert_lsn()::text").fetchone()
-        assert row
-    replayed(scene, str(row[0]), REPLAYED_S, Silent())  # where it was not, `passed` says so
+        listed = _listed(scene, subject)
     mine = state is not None and marks.look == state.look
     pending = _later(marks.pending, listed)
     if pending is None and mine and marks.high is not None:
         # Who was open when that key was visible has ended since, and then this look sees its rows, or is listed now.
         pending = _pending(marks.high, listed)
+        if _rising(subject):
+            pending = _ended(scene, subject, pending)
+    with renamed("mark where the source stands"):
+        # Only now: what those wrote who have ended meanwhile, a standby must have replayed too.
+        row = scene.fence_at.execute("SELECT pg_current_wal_insert_lsn()::text").fetchone()
+        assert row
+    replayed(scene, str(row[0]), REPLAYED_S, Silent())  # where it was not, `passed` says so
     since, _ = bound(at, listed, marks.earlier)
     found = Reach(pending=pending, dated=Earlier(at=at, low=since), lsn=str(row[0]))
     if state is None or _due(state, at, scene.settings.audit.every) or asked > LOOKED_UP_MOST:
@@ -101,6 +109,25 @@ def reach(scene: Scene, subject: Subject, state: State | None, marks: Marks, ask
     if mine and marks.since is not None and _dated(subject):
         return replace(found, since_us=microseconds(marks.since - scene.settings.fence.skew))
     return found
+
+
+def _listed(scene: Scene, subject: Subject) -> list[Transaction]:
+    return [t for t in fence.open_transactions(scene.fence_at, [subject.source.oid]) if t.waited_for]
+
+
+def _ended(scene: Scene, subject: Subject, pending: Pending) -> Pending:
+    """Who is left of them after a moment. Long transactions are not waited for here: a later look finds that they ended."""
+    for pause in PAUSES_S:
+        if not pending.open_:
+            break
+        _pause(pause)
+        with renamed("see who is still open at the source"):
+            pending = _left(pending, _listed(scene, subject))
+    return pending
+
+
+def _pause(seconds: float) -> None:
+    time.sleep(seconds)
 
 
 def _due(state: State, at: datetime, every: timedelta) -> bool:
@@ -128,10 +155,12 @@ def _pending(high: Key, listed: Iterable[Transaction]) -> Pending:
 
 
 def _later(pending: Pending | None, listed: Iterable[Transaction]) -> Pending | None:
+    return None if pending is None else _left(pending, listed)
+
+
+def _left(pending: Pending, listed: Iterable[Transaction]) -> Pending:
     """Who of them is left. One that was prepared meanwhile gave its number up without having ended, and nothing tells which
     it became: then every prepared one is waited for."""
-    if pending is None:
-        return None
     now = _pending(pending.high, listed)
     left = pending.open_ & now.open_
     prepared = pending.prepared & now.prepared if left == pending.open_ else now.prepared

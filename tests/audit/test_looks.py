@@ -6,7 +6,9 @@ import uuid
 from datetime import UTC, datetime, timedelta
 
 import psycopg
+import pytest
 
+from reconciler.auditing import reach
 from tests.audit.conftest import Watch
 from tests.stack.processes import wait_until
 
@@ -203,6 +205,23 @@ def test_the_mark_waits_for_an_open_writer_and_for_one_that_was_prepared_meanwhi
     watch.look(2)
     assert watch.totals() == {"rows": 22, "dropped_create": 1}
     assert watch.low_mark() != stood
+
+
+def test_a_look_waits_for_a_short_writer_so_that_the_mark_comes_no_look_later(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch.world.fine(range(101, 111), at=datetime.now(UTC))
+    watch.look()
+    before = watch.low_mark()
+    with psycopg.connect(watch.world.source) as short:
+        short.execute("INSERT INTO items (id, project_id, created_at) VALUES (111, 1, now())")
+        watch.world.fine(range(112, 122), at=datetime.now(UTC))
+        monkeypatch.setattr(reach, "_pause", lambda _: short.commit())
+        watch.look()
+    assert watch.low_mark() not in (None, before)
+    speak(watch, 122)
+    watch.look(2)
+    assert watch.totals() == {"rows": 22, "dropped_create": 1}
 
 
 def test_random_keys_are_read_by_date_and_a_late_committer_is_among_them(scattered: Watch) -> None:
