@@ -24,7 +24,6 @@ from schemas import ledger as tables
 from schemas.errors import FencepostError
 from schemas.settings import Settings
 from schemas.verdict import utc
-from terminal.layout import counted, moment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,8 +110,10 @@ def _safe(settings: Settings, ledger: Ledger, name: str, last: sa.Row[Any]) -> t
 def _going_on(ledger: Ledger, begun: sa.Row[Any], expected: int) -> str:
     """`expected`: rows of the pass before, 0 where there was none."""
     ranges, rows, _ = _so_far(ledger, begun)
-    so_far = f"{some(ranges, 'range')} with {counted(rows, 'row')}" + (f" of about {expected:,}" if expected else "")
-    told = f"a pass begun {moment(begun.started_at)}"
+    so_far = f"{some(ranges, 'range')} with {rows:,} row{'' if rows == 1 else 's'}" + (
+        f" of about {expected:,}" if expected else ""
+    )
+    told = f"a pass begun {utc(begun.started_at)}"
     if begun.state == Stage.COVERED:
         return f"{told} waits to be judged: {so_far}"
     if _at_work(ledger, begun.run):
