@@ -105,8 +105,7 @@ class KafkaStream:
         stable = self._offsets(places, _LATEST, IsolationLevel.READ_COMMITTED)
         # Asked last: what was stable a moment ago can only be below it.
         high = self._offsets(places, _LATEST, IsolationLevel.READ_UNCOMMITTED)
-        return {p: Span(start=start[p].result().offset, stable=stable[p].result().offset,
-                        high=high[p].result().offset) for p in places}  # fmt: skip
+        return {p: Span(start=_told(start[p]), stable=_told(stable[p]), high=_told(high[p])) for p in places}
 
     def _offsets(self, places: Collection[Place], spec: Any, isolation: Any) -> dict[Place, Any]:
         asked = self._admin.list_offsets(
@@ -365,6 +364,18 @@ def _uncollected() -> Iterator[None]:
         yield
     finally:
         gc.enable()
+
+
+def _told(answer: Any) -> int:
+    """An offset. A broker that has just come back may answer with none and without an error; taken for an offset (-1001), that
+    would be a log that was cut back to before its begin: a hole, everything read again, and all counted as drained.
+
+    Raises KafkaException, of a code in NOT_YET.
+    """
+    offset: int = answer.result().offset
+    if offset < 0:
+        raise KafkaException(KafkaError(KafkaError.OFFSET_NOT_AVAILABLE, f"the broker told no offset ({offset})"))
+    return offset
 
 
 _specs: Any = OffsetSpec

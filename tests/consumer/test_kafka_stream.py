@@ -43,6 +43,40 @@ def test_streams_that_share_their_questions_are_told_what_is_true_now(kafka_brok
         assert second.shape([topic]).topic_ids[topic] not in (None, before.topic_ids[topic])
 
 
+class _Answer:
+    """What a broker says of one partition; the client's own answer is such an object."""
+
+    def __init__(self, offset: int) -> None:
+        self.offset = offset
+
+    def result(self) -> _Answer:
+        return self
+
+
+def _answering(monkeypatch: pytest.MonkeyPatch, offsets: list[int]) -> KafkaStream:
+    """Each question takes the next of these; the last one goes on for ever."""
+    stream = KafkaStream(KafkaSettings.model_validate({"bootstrap.servers": "127.0.0.1:1", "group.id": "g"}))
+
+    def told(places: Any, *_: Any) -> dict[Place, _Answer]:
+        return dict.fromkeys(places, _Answer(offsets.pop(0) if len(offsets) > 1 else offsets[0]))
+
+    monkeypatch.setattr(stream, "_offsets", told)
+    monkeypatch.setattr("consumer.streams.kafka.RETRY_EVERY_S", 0.0)
+    return stream
+
+
+def test_a_broker_that_tells_no_offset_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one that was killed does while it comes back: no error, and -1001."""
+    stream = _answering(monkeypatch, [0, -1001, 7, 0, 7, -1001, 0, 7])
+    assert stream.spans([("items", 0)]) == {("items", 0): Span(start=0, stable=7, high=7)}
+
+
+def test_no_offset_is_never_taken_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("consumer.streams.kafka.ASK_WITHIN_S", 0.0)
+    with pytest.raises(UnavailableError, match="told no offset"):
+        _answering(monkeypatch, [-1001]).spans([("items", 0)])
+
+
 @pytest.mark.parts
 def test_a_client_that_was_idle_for_long_is_not_used_again(kafka_broker: KafkaBroker, monkeypatch: pytest.MonkeyPatch) -> None:
     kafka_broker.create(1)
