@@ -177,9 +177,7 @@ def _writes(r: Run) -> str:
 
 
 def _deletes(r: Run, outcomes: Sequence[TypeOutcome], readers: Mapping[str, AnnouncedReader], locate: Locate | None) -> None:
-    found = orphans.find(r.scene, r.shown, readers, r.say)
-    if any(map(len, found.values())):
-        found = orphans.again(r.scene, r.shown, found, r.say)
+    found = orphans.standing(r.scene, r.shown, readers, r.say)
     for t in outcomes:
         keys = found[t.subject.name]
         asked = locate if r.logbook.readable else None

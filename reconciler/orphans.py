@@ -39,6 +39,12 @@ class OrphansFound:
         return sum(len(keys) for keys in self.by_class.values())
 
 
+def standing(scene: Scene, shown: Shown, readers: Mapping[str, AnnouncedReader], say: Say) -> dict[str, KeySet]:
+    """Those that are orphans, and still are when looked at again."""
+    found = find(scene, shown, readers, say)
+    return again(scene, shown, found, say) if any(map(len, found.values())) else found
+
+
 def find(scene: Scene, shown: Shown, readers: Mapping[str, AnnouncedReader], say: Say) -> dict[str, KeySet]:
     """Registry rows without a source row, by data type, in two snapshots taken in that order."""
     return _pass(scene, shown, say, None, readers)

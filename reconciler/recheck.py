@@ -1,8 +1,9 @@
 """`fencepost recheck RUN`: does that verdict still stand?
 
-Compares the tables of that run again, whole: any unregistered key counts, whatever its date. Writes nothing, not even the
-ledger. A world that has moved (another server, a history gone back, other tables, scope or accepted states) is CANNOT TELL:
-an answer about other rows would pass for one about these.
+Compares the tables of that run again, whole: any unregistered key counts, whatever its date, and where that run judged
+deletes, any registry row without a source row. By the rows alone, as they are now. Writes nothing, not even the ledger.
+A world that has moved (another server, a history gone back, other tables, scope or accepted states) is CANNOT TELL: an
+answer about other rows would pass for one about these.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from databases.ledger import Ledger
-from reconciler import outcome, proofs, world
+from reconciler import orphans, outcome, proofs, world
 from reconciler.coverage import Coverage
 from reconciler.examine import type_outcomes_of
 from reconciler.logbook import Logbook
@@ -36,11 +37,12 @@ def run(settings: Settings, ledger: Ledger, past: Past, *, say: Say) -> Outcome:
         what = f"run {past.run} ({past.kind}, {past.state})"
         raise SettingsError(f"{what} gave no verdict that could be checked again", hint=HINT)
     started = datetime.now(UTC)
-    names = [t.name for t in before.data_types]
+    names, deletes = [t.name for t in before.data_types], before.claims.deletes != "not asked"
     with resolve(settings, names, ledger) as scene:
         shown = Shown(
             kind="gaps",
             types={s.name: s.shown() for s in scene.subjects},
+            deletes=deletes,
             without_log=True,
             met=scene.met,
             pipeline=settings.fence.pipeline,
@@ -51,8 +53,12 @@ def run(settings: Settings, ledger: Ledger, past: Past, *, say: Say) -> Outcome:
         logbook = Logbook(scene, shown, ledger, None, 0.0, say)
         readers = logbook.readers()
         coverages = {s.name: Coverage.nothing() for s in scene.subjects}
-        seen = look(scene, shown, readers, coverages, since=Since(), say=say)
+        seen = look(scene, shown, readers, coverages, since=Since(), say=say, whole=deletes)
         types = type_outcomes_of(scene, shown, seen.sights, readers, {}, None, settings.fence.skew)
+        surplus = orphans.standing(scene, shown, readers, say) if deletes else {}
+        for t in types if deletes else ():
+            name, none = t.subject.name, t.subject.key_type.empty()
+            t.orphans = orphans.judge(t.subject, surplus[name], none, readers[name], None)
         report = outcome.report(
             shown,
             proofs.judge(shown),
@@ -71,5 +77,5 @@ def _notes(before: Report) -> list[str]:
     if before.kind == "gaps":
         notes.append("a gaps judges for its moment only, beside live writers: a row of a moment ago counts here at once")
     if before.claims.deletes != "not asked":
-        notes.append("that run also judged deletes; they need the event log, and are not checked again here")
+        notes.append("deletes are checked again by the rows alone; what the log said of them is as the ledger had it")
     return notes

@@ -146,9 +146,7 @@ def stand_folder(request: pytest.FixtureRequest) -> Iterator[Path]:
     """Logs and data of all servers. Outside pytest's own folders, which are closed to the user PostgreSQL runs as."""
     folder = Path(tempfile.mkdtemp(prefix=f"{STAND}{os.getpid()}-", dir=_memory()))
     folder.chmod(0o711)
-    with pytest.MonkeyPatch.context() as patch:
-        _patient(patch)
-        yield folder
+    yield folder
     if request.session.testsfailed:  # the logs may tell why; the data only take room
         kept = Path(tempfile.mkdtemp(prefix="fencepost-logs-"))
         shutil.copytree(folder, kept, symlinks=True, ignore=shutil.ignore_patterns("data"), dirs_exist_ok=True)
@@ -158,13 +156,17 @@ def stand_folder(request: pytest.FixtureRequest) -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _patient(patch: pytest.MonkeyPatch) -> None:
-    """A virtual machine may stand still for seconds, the tests and their servers with it. A backfill of this process, which
-    its server ends after five seconds of silence, is given a minute, and so is a broker to answer in. Commands that are
-    processes of their own go by what is usual."""
+@pytest.fixture(autouse=True)
+def _patient(request: pytest.FixtureRequest) -> None:
+    """A virtual machine may stand still for seconds, the tests and their servers with it. Of a test with servers, a backfill
+    in this process, which its server ends after five seconds of silence, is given a minute, and so is a broker to answer in.
+    Commands that are processes of their own go by what is usual, and so do tests in which nobody is there to answer."""
+    if request.node.get_closest_marker("parts") is None:
+        return
     from consumer.streams import kafka
     from reconciler.backfill import writer
 
+    patch: pytest.MonkeyPatch = request.getfixturevalue("monkeypatch")
     patch.setattr(kafka, "ASK_WITHIN_S", 60.0)
     patch.setattr(kafka, "TOPIC_IDS_WITHIN_S", 60.0)
     usual = f"idle_in_transaction_session_timeout = '{writer._IDLE}'".encode()

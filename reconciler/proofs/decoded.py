@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from reconciler.proofs.shown import LOG, Claim, Shown
+from reconciler.proofs.shown import Claim, Shown
 from schemas.log_state import AcceptedRecords
 from schemas.verdict import Proof
 
 NAME = "decoded"
 
 
-def needed_by(_shown: Shown) -> frozenset[Claim]:
-    return LOG
+def needed_by(shown: Shown) -> frozenset[Claim]:
+    return shown.log_claims
 
 
 def look(shown: Shown) -> Iterable[Proof]:

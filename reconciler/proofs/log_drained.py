@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from reconciler.ports import names
-from reconciler.proofs.shown import ALL, LOG, Claim, Shown
+from reconciler.proofs.shown import ALL, Claim, Shown
 from schemas.log_state import PartitionState
 from schemas.verdict import Proof
 
@@ -14,7 +14,7 @@ NAME = "log_drained"
 
 def needed_by(shown: Shown) -> frozenset[Claim]:
     # A log that cannot be reached at all is most often a wrong setting: nothing is judged until --without-log.
-    return ALL if shown.log_fault else LOG
+    return ALL if shown.log_fault else shown.log_claims
 
 
 def look(shown: Shown) -> Iterable[Proof]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from reconciler.proofs.shown import LOG, Claim, Shown
+from reconciler.proofs.shown import Claim, Shown
 from schemas.verdict import Proof
 
 NAME = "log_identity"
 
 
-def needed_by(_shown: Shown) -> frozenset[Claim]:
-    return LOG
+def needed_by(shown: Shown) -> frozenset[Claim]:
+    return shown.log_claims
 
 
 def look(shown: Shown) -> Iterable[Proof]:

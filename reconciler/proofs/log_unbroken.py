@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from reconciler.ports import names
-from reconciler.proofs.shown import LOG, Claim, Shown
+from reconciler.proofs.shown import Claim, Shown
 from schemas.log_state import Hole
 from schemas.verdict import Proof
 
 NAME = "log_unbroken"
 
 
-def needed_by(_shown: Shown) -> frozenset[Claim]:
-    return LOG
+def needed_by(shown: Shown) -> frozenset[Claim]:
+    return shown.log_claims
 
 
 def look(shown: Shown) -> Iterable[Proof]:

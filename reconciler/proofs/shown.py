@@ -94,5 +94,10 @@ class Shown:
     moved: list[str] | None = None  #: of a recheck: why the verdict was about another world
 
     @property
+    def log_claims(self) -> frozenset[Claim]:
+        """Claims that need the event log. A recheck judges by rows alone: an orphan is one, whatever the log says of it."""
+        return LOG if self.moved is None else LOG - {Claim.DELETES}
+
+    @property
     def cutover(self) -> bool:
         return self.kind in ("cutover", "recheck")

@@ -110,9 +110,8 @@ def _safe(settings: Settings, ledger: Ledger, name: str, last: sa.Row[Any]) -> t
 def _going_on(ledger: Ledger, begun: sa.Row[Any], expected: int) -> str:
     """`expected`: rows of the pass before, 0 where there was none."""
     ranges, rows, _ = _so_far(ledger, begun)
-    so_far = f"{some(ranges, 'range')} with {rows:,} row{'' if rows == 1 else 's'}" + (
-        f" of about {expected:,}" if expected else ""
-    )
+    of_all = f" of about {expected:,}" if expected else ""
+    so_far = f"{some(ranges, 'range')} with {rows:,} row{'' if rows == 1 else 's'}{of_all}"
     told = f"a pass begun {utc(begun.started_at)}"
     if begun.state == Stage.COVERED:
         return f"{told} waits to be judged: {so_far}"

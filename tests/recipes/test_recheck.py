@@ -200,6 +200,17 @@ def test_a_gaps_is_checked_again_with_a_word_on_what_it_was(items: World) -> Non
     assert "for its moment only" in " ".join(report.notes)
 
 
-def test_deletes_that_were_judged_are_said_not_to_be_checked_again(items: World) -> None:
+def test_deletes_that_were_judged_are_checked_again_by_the_rows(items: World) -> None:
+    """A run that ended CLEAR is not CLEAR for ever, and one that ended GAPS by an orphan alone was never."""
     run = items.cutover(deletes=True).report.run
-    assert "not checked again" in " ".join(again(items, run).notes)
+    report = again(items, run)
+    assert (report.verdict, report.claims.deletes) == (Verdict.CLEAR, "CLEAR")
+    assert "by the rows alone" in " ".join(report.notes)
+    with psycopg.connect(items.source) as db:
+        db.execute("DELETE FROM items WHERE id = 7")
+    for judged in (run, items.cutover(deletes=True).report.run):
+        report = again(items, judged)
+        assert (report.verdict, report.claims.creates, report.claims.deletes) == (Verdict.GAPS, "CLEAR", "GAPS")
+        assert report.data_types[0].orphans.keys == ["7"]
+    without = items.cutover().report.run
+    assert (again(items, without).verdict, again(items, without).claims.deletes) == (Verdict.CLEAR, "not asked")
