@@ -19,7 +19,6 @@ from tests.audit.motion import WITHIN_S, Application, Motion
 from tests.end_to_end.installation import Installation, fine_items, fresh_databases, item, item_tables, settings
 from tests.stack.kafka import Kafka
 from tests.stack.postgres import Postgres
-from tests.stack.processes import StandError, wait_until
 from tests.stack.threads import beside
 
 
@@ -65,7 +64,7 @@ def _struck(motion: Motion, postgres: Postgres, kafka: Kafka, rng: random.Random
                     kafka.start(within_s=WITHIN_S)
                 case "database":
                     postgres.kill()
-                    wait_until(lambda: _started(postgres), "the server is back", within_s=WITHIN_S)
+                    postgres.start(within_s=WITHIN_S)
                 case "tracker":
                     motion.kill("tracker")
                     motion.track()
@@ -80,15 +79,6 @@ def _struck(motion: Motion, postgres: Postgres, kafka: Kafka, rng: random.Random
                         motion.begin(name)
             motion.looks_on()
         motion.all_is_counted()
-
-
-def _started(postgres: Postgres) -> bool:
-    """Sessions of a killed server notice a moment later that it is gone; until then nobody may start on its data."""
-    try:
-        postgres.start(within_s=WITHIN_S)
-    except StandError:
-        return False
-    return True
 
 
 if __name__ == "__main__":

@@ -68,6 +68,16 @@ class Server(Part):
     def connect(self, database: str = "postgres", *, autocommit: bool = True) -> psycopg.Connection:
         return psycopg.connect(self.dsn(database), autocommit=autocommit)
 
+    def kill(self) -> None:
+        """With its sessions: they notice a moment later that it is gone, and nobody may start on its data until then."""
+        self.process.pause()  # so that it takes in nobody between the question and the end
+        try:
+            sessions = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        except FileNotFoundError:
+            sessions = []
+        super().kill()
+        wait_until(lambda: not any(map(_alive, sessions)), f"the sessions of PostgreSQL {self.major} are gone")
+
     def _answers(self) -> bool:
         try:
             with self.connect():
@@ -83,6 +93,14 @@ class Server(Part):
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=self.folder)
         if done.returncode != 0:
             raise StandError(f"{tool} {' '.join(args)} ended with {done.returncode}\n{done.stdout}{done.stderr}")
+
+
+def _alive(pid: str) -> bool:
+    try:
+        state = Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"  # whoever takes in orphans may be slow to bury them
 
 
 class Standby(Server):

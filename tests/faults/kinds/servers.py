@@ -9,7 +9,7 @@ import psycopg
 from tests.faults.contract import CANNOT_TELL, CLEAR, WITHHELD, Fault, Inject, Said
 from tests.faults.phases import Phase
 from tests.faults.world import ITEM, World
-from tests.stack.processes import StandError, wait_until
+from tests.stack.processes import wait_until
 
 POSTGRES, KAFKA = frozenset({"postgres"}), frozenset({"kafka"})
 
@@ -18,22 +18,13 @@ def database_restarted(phase: Phase) -> Inject:
     def inject(world: World) -> Iterator[None]:
         def restart() -> None:
             world.server.kill()
-            # Its sessions notice a moment later that it is gone; until then nobody may start on the same data.
-            wait_until(lambda: started(world), "the server is back", within_s=60)
+            world.server.start()
 
         world.lost(count=3)
         world.at(phase, restart)
         yield
 
     return inject
-
-
-def started(world: World) -> bool:
-    try:
-        world.server.start()
-    except StandError:
-        return False
-    return True
 
 
 def broker_killed(phase: Phase, *, comes_back: bool) -> Inject:
