@@ -8,16 +8,12 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 from pyroaring import BitMap64
 
 from schemas.sparse_bitmaps import column_of
-
-if TYPE_CHECKING:
-    from schemas.key_sets import Key
 
 #: Signed int64 -> unsigned, order kept, so that a bitmap of unsigned numbers holds negative keys too.
 BIAS = 1 << 63
@@ -130,7 +126,7 @@ class IntKeys:
 
     __hash__ = None  # type: ignore[assignment]
 
-    def cut(self, low: Key | None, high: Key | None) -> IntKeys:
+    def cut(self, low: int | bytes | None, high: int | bytes | None) -> IntKeys:
         first = 0 if low is None else int(low) + BIAS
         end = 1 << 64 if high is None else int(high) + BIAS
         if not len(self) or first >= end:
@@ -155,7 +151,7 @@ class IntKeys:
     def max(self) -> int:
         return int(self.bits.max()) - BIAS if self._sorted is None else int(self._sorted[-1])
 
-    def some(self, count: int) -> list[Key]:
+    def some(self, count: int) -> list[int | bytes]:
         if self._sorted is not None:
             return [int(self._sorted[at]) for at in spread(len(self._sorted), count)]
         return [int(self.bits[at]) - BIAS for at in spread(len(self.bits), count)]

@@ -8,6 +8,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,17 @@ every_file = pytest.mark.parametrize("path", files(), ids=name)
 def test_a_room_imports_only_what_the_arrows_allow(path: Path) -> None:
     ours = tops(path) & MAY.keys()
     assert ours <= MAY[room(path)] | {room(path)}
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    modules = {name(path).removesuffix(".py").replace("/", ".").removesuffix(".__init__"): path for path in files()}
+    below = {}
+    for ours, path in modules.items():
+        found = {module for module in imports(path) if module in modules}
+        # `from a import b`, where b is a module of the package a, is an arrow to b alone.
+        below[ours] = {module for module in found if not any(other.startswith(f"{module}.") for other in found)}
+    assert sum(map(len, below.values())) > 500, "the imports of ours are seen"
+    TopologicalSorter(below).prepare()  # raises CycleError, which names them
 
 
 @every_file
