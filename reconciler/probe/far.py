@@ -30,11 +30,11 @@ def worth(guess: IntKeys) -> bool:
 def learn_far(reader: Reader, guess: IntKeys, low: int, high: int | None, there: int | None) -> tuple[IntKeys, int]:
     """The keys of [low, high), and how many needles were used.
 
-    `there` is a key that was seen there a moment ago: where the guess holds it, it is left out and must come back. Raises
-    GuessTooPoor where reading all keys would cost less.
+    `there` is a key of a row of any state that was seen there a moment ago: where the guess holds it, and its row meets the
+    reader's condition, it is left out and must come back. Raises GuessTooPoor where reading all keys would cost less.
     """
     assert reader.table.unique
-    needle = there if there is not None and there in guess else None
+    needle = there if there is not None and there in guess and _meets(reader, there) else None
     handicapped = guess if needle is None else guess - IntKeys.of(np.array([needle], np.int64))
     if not len(handicapped):
         raise GuessTooPoor
@@ -46,6 +46,12 @@ def learn_far(reader: Reader, guess: IntKeys, low: int, high: int | None, there:
         )
     # The same object again where nothing differed: set algebra on it is then free.
     return (guess if found == guess else found), int(needle is not None)
+
+
+def _meets(reader: Reader, key: int) -> bool:
+    """Whether the row of that key is one that the reader asks for: the first of a range may be out of scope."""
+    at = np.array([key], np.int64)
+    return reader.where is None or len(_some_keys_in(reader, at, at, 1)) == 1
 
 
 def _learn(reader: Reader, guess: IntKeys, low: int, last: int) -> IntKeys:

@@ -300,3 +300,17 @@ def test_source_rows_without_a_key_are_never_passed_over(world: World) -> None:
     visible = next(p for p in report.proofs if p.name == "visible")
     assert "1 rows of public.items have no key" in visible.seen
     assert visible.try_ == "give those rows a key, or delete them, and make the key NOT NULL"
+
+
+def test_the_first_row_may_be_out_of_scope_and_the_first_registration_in_a_state_that_does_not_count(items: World) -> None:
+    """Both were announced, so that the guess holds them: that is no sign of a database that cannot be trusted."""
+    with psycopg.connect(items.source) as db:
+        db.execute("UPDATE items SET project_id = 2 WHERE id = 1")
+    items.source_extra = {"scope": [{"column": "project_id", "eq": 1}]}
+    outcome = items.gaps()
+    assert (outcome.report.verdict, outcome.report.data_types[0].rows) == (Verdict.CLEAR, 99)
+    with psycopg.connect(items.target) as db:
+        db.execute("UPDATE item_registry SET state = 7 WHERE item_id = 2")
+    items.registry_extra = {"accepted": {"state": [2]}}
+    outcome = items.gaps()
+    assert found(outcome) == {"2": ("unaccepted", "unaccepted_state")}

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reconciler.probe import Reader, Side, Table, compare, far, learn, ranges
+from reconciler.probe import Reader, Side, Table, compare, condition, far, learn, ranges
 from reconciler.probe.far import learn_far
 from reconciler.probe.int_forms import GuessTooPoor
 from schemas.errors import UnavailableError
@@ -89,6 +89,19 @@ def test_a_table_of_islands_is_learned_whole(
         parts = list(learn([side], INT, among(ints(guess))))
         assert union(part.sets[0] for part in parts) == there
         assert union(part.announced for part in parts) == guess
+
+
+@pytest.mark.parametrize("out", [1, 40, 100, 2999, 3000])
+@pytest.mark.parametrize("islands", [1, 30])
+def test_a_table_whose_first_rows_do_not_count_is_learned_whole(world: World, union: UNION, out: int, islands: int) -> None:
+    """The log announced them, so that the guess holds them: out of scope, or registered in a state that is not accepted."""
+    there = {island * 10**9 + at for island in range(islands) for at in range(3000 // islands)}
+    first = sorted(there)[:out]
+    with table(world, there) as made:
+        world.hand.execute("UPDATE public.t SET state = 7 WHERE id = ANY(%b::int8[])", (first,))
+        side = Side(table=made, connections=[world.hand], where=condition((), {"state": [0, 1, 2]}))
+        parts = list(learn([side], INT, among(ints(there))))
+        assert union(part.sets[0] for part in parts) == there - set(first)
 
 
 def both(world: World, source: set[int], registry: set[int], workers: int = 1) -> tuple[Side, Side]:
