@@ -1,17 +1,21 @@
 """What a fault is: its name, what it does, when, and which answers are right while it is at work.
 
-Each fault is a file in `kinds/`. It knows the world and the wire; how it is run and judged is `harness`.
+Each fault is a file somewhere below `kinds/`: `FAULT` says what it is, `inject(world)` does it. A family whose members
+differ by a moment or a zone is one file with `FAULTS`, and `inject(world, …)` is given what each one carries in `given`.
+Steps that files of one folder share stand in its `steps.py`. It knows the world and the wire; how it is run and judged is
+`harness`.
 """
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from schemas.verdict import Verdict
 
@@ -41,40 +45,56 @@ NO_VERDICT = frozenset({Said.NOTHING})
 #: What may be said of a world that could not be looked at to the end.
 WITHHELD = CANNOT_TELL | NO_VERDICT
 
+#: What a fault stops has to be its own.
+POSTGRES, KAFKA, CLOCK = frozenset({"postgres"}), frozenset({"kafka"}), frozenset({"clock"})
+
+KINDS = Path(__file__).parent / "kinds"
+
 #: Set the fault up; what stands after the yield takes it away again.
 Inject = Callable[["World"], Iterator[None]]
+
+
+def nothing(world: World) -> Iterator[None]:
+    yield
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
     """One kind of fault."""
 
+    name: str  #: the file is called after it, or after the first words of a family
     about: str  #: what happens, in a few words; the page of blind spots prints it
     modes: tuple[int, ...]  #: the rows of the table of failure modes that it stages
-    inject: Inject
     right: frozenset[Said]
+    given: tuple[Any, ...] = ()  #: what `inject` is told beside the world: a moment, a zone
     asks: tuple[str, ...] = ()  #: what is added to `fencepost cutover`
     writes: bool = True  #: whether missing rows may be registered while the fault is at work
     names: str = ""  #: words that a failed proof, or the error, has to say
     mended: frozenset[Said] | None = CLEAR  #: what the next run says once the fault is gone; None: nothing mends it
     own: bool = False  #: it spoils its world for others
-    stops: frozenset[str] = frozenset()  #: servers that must be its own: postgres, kafka (to be stopped), clock
+    stops: frozenset[str] = frozenset()  #: servers that must be its own: POSTGRES, KAFKA (to be stopped), CLOCK
     slow: bool = False  #: only in `make faults` and `make soak`
-    name: str = ""  #: given by the file
+    inject: Inject = nothing  #: the file's function of that name
 
 
 @cache
 def kinds() -> tuple[Fault, ...]:
-    """Every fault there is, in the order of their names. One file may hold a family of them."""
-    found = []
-    for path in sorted((Path(__file__).parent / "kinds").glob("*.py")):
-        module = importlib.import_module(f"tests.faults.kinds.{path.stem}")
-        family: dict[str, Fault] = module.FAULTS
-        found += [_named(name, fault) for name, fault in family.items()]
+    """Every fault there is, in the order of their names."""
+    found = [fault for path in files() for fault in faults_of(path)]
     return tuple(sorted(found, key=lambda fault: fault.name))
 
 
-def _named(name: str, fault: Fault) -> Fault:
-    from dataclasses import replace
+def files() -> list[Path]:
+    return sorted(path for path in KINDS.rglob("*.py") if path.name != "steps.py")
 
-    return replace(fault, name=name)
+
+def faults_of(path: Path) -> list[Fault]:
+    place = ".".join(path.relative_to(KINDS).with_suffix("").parts)
+    module = importlib.import_module(f"tests.faults.kinds.{place}")
+    family: list[Fault] = module.FAULTS if hasattr(module, "FAULTS") else [module.FAULT]
+    return [replace(fault, inject=_told(module, fault.given)) for fault in family]
+
+
+def _told(module: ModuleType, given: tuple[Any, ...]) -> Inject:
+    inject: Callable[..., Iterator[None]] = module.inject
+    return lambda world: inject(world, *given)

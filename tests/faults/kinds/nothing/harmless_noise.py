@@ -1,4 +1,4 @@
-"""No fault at all: losses are found and mended, and harmless noise is left alone."""
+"""Everything a healthy system does that looks like damage."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from tests.faults.contract import CLEAR, Fault
 from tests.faults.transactions import announce, transaction
 from tests.faults.world import ITEM, PARTITIONS, World
 
+FAULT = Fault(
+    name="harmless noise",
+    about="duplicates, tombstones, compaction, control records, sequences and events of transactions rolled back",
+    modes=(16,),
+    right=CLEAR,
+    writes=False,
+)
 
-def losses(world: World) -> Iterator[None]:
-    world.lost(count=5)
-    yield
 
-
-def noise(world: World) -> Iterator[None]:
-    """Everything a healthy system does that looks like damage."""
+def inject(world: World) -> Iterator[None]:
     assert world.run("cutover").code == 0  # what the world lost so far is mended, so that nothing is to be written now
     with psycopg.connect(world.source) as db:
         for _ in range(5):
@@ -44,17 +46,3 @@ def noise(world: World) -> Iterator[None]:
     proofs = [proof for proof in world.told().json["proofs"] if proof["name"] in ("log_unbroken", "log_drained", "decoded")]
     assert len(proofs) >= 3, proofs
     assert all(proof["held"] for proof in proofs), proofs
-
-
-FAULTS = {
-    "nothing but losses": Fault(
-        about="events and applications are lost, nothing else happens", modes=(17, 28, 30), inject=losses, right=CLEAR
-    ),
-    "harmless noise": Fault(
-        about="duplicates, tombstones, compaction, control records, sequences and events of transactions rolled back",
-        modes=(16,),
-        inject=noise,
-        right=CLEAR,
-        writes=False,
-    ),
-}
