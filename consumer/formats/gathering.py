@@ -106,6 +106,10 @@ class Gathering:
     def refuse(self, row: int, reason: str) -> None:
         self._refused.append((row, reason))
 
+    @property
+    def refused(self) -> int:
+        return len(self._refused)
+
     def _unreadable(self) -> Iterator[Unreadable]:
         """The refused records, in order."""
         self._refused.sort()

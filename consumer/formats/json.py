@@ -16,8 +16,8 @@ import numpy as np
 
 from consumer.formats import debezium
 from consumer.formats.columns import MAX_LITERALS, Mask, Rows
-from consumer.formats.gathering import Chunk, Gathering, chunks
-from consumer.formats.json_forms import FEW, Forms
+from consumer.formats.gathering import Chunk, Gathering, chunks, picked
+from consumer.formats.json_forms import Forms, Take, Worth
 from consumer.formats.json_projection import Projected, Projection, joined_doubts
 from consumer.formats.listed import UNSET
 from consumer.formats.paths import LARGE, Path, find, parse_json
@@ -27,6 +27,12 @@ from schemas.errors import BadRecord
 from schemas.events import Decoded, RawBatch
 
 _ENVELOPE = ("schema", "payload")
+#: So few records of a read are read one by one in less time than they are walked.
+FEW = 24
+#: Records of no known length and form that are more than one in this of their chunk are looked at with it.
+MANY = 8
+#: Those that are one in this of a read are most often damaged.
+SELDOM = 64
 
 
 class JsonDecoder:
@@ -47,38 +53,68 @@ class JsonDecoder:
         self._envelopes = _Envelopes(self.projection, self.roots) if self.roots else None
         self._enveloped_before = False
         self._forms = Forms(plans, self._example)
+        self._parsing = Worth()
 
     def decode(self, *batches: RawBatch) -> Decoded:
         gathering = Gathering(batches, self.plans, strict=False)
-        for chunk in chunks(gathering.values):
-            for row in self._chunk(gathering, chunk).tolist():
-                self._carefully(gathering, row)
+        odd = [self._chunk(gathering, chunk) for chunk in chunks(gathering.values)]
+        rows = np.concatenate(odd) if odd else np.zeros(0, np.int64)
+        if len(rows) <= FEW:
+            self._carefully(gathering, rows)
+        else:
+            few = len(rows) * SELDOM <= len(gathering.values)
+            for chunk in picked(gathering.values, rows):
+                self._others(gathering, chunk, np.arange(len(chunk.values)), few=few)
         return gathering.finish()
 
-    def _carefully(self, gathering: Gathering, row: int) -> None:
-        """One record by itself, unless it is plain that it cannot be read."""
-        why = self._forms.why_unreadable(gathering.values[row] or b"") if self.fits else None
-        if why is None:
-            gathering.record(row, self._open)
-        else:
-            gathering.refuse(row, why)
-
     def _chunk(self, gathering: Gathering, chunk: Chunk) -> Rows:
-        """Judge what fits columns; gives the rows to be read one by one."""
+        """Judge what is of a known form. Gives the rows of the others where they are a small part: those of all chunks are
+        looked at together, for most of what it costs is the same for few as for many."""
         if not self.fits:
-            return chunk.rows
+            return self._carefully(gathering, chunk.rows)
         large = chunk.lengths > LARGE
         if large.any():  # only the careful reader bounds what they may unfold to
-            sound = np.flatnonzero(~large)
-            rest = self._parsed(gathering, _picked(chunk, sound)) if len(sound) else sound
-            return np.sort(np.concatenate([chunk.rows[large], rest]))
+            none = self._carefully(gathering, chunk.rows[large])
+            sound = picked(gathering.values, chunk.rows[~large])
+            return np.concatenate([none, *(self._chunk(gathering, part) for part in sound)])
         doubtful: list[Rows] = []
-        left = self._forms.fit(chunk, lambda leaves, which: doubtful.append(gathering.columns(leaves, chunk.rows[which], None)))
-        if 0 < len(left) * FEW <= len(chunk.values):  # most often damaged, so that the careful reader has the last word anyway
+        left = self._forms.alike(chunk, self._taking(gathering, chunk, doubtful))
+        if len(left) * MANY > len(chunk.values):
+            self._others(gathering, chunk, left, few=False)
+            left = left[:0]
+        if doubtful:
+            self._carefully(gathering, np.sort(np.concatenate(doubtful)))
+        return chunk.rows[left]
+
+    def _others(self, gathering: Gathering, chunk: Chunk, left: Rows, *, few: bool) -> None:
+        """Records of this chunk that are unlike the others: of another length, of another form, of none."""
+        doubtful: list[Rows] = []
+        parse = self._parsing.now()
+        left = self._forms.others(chunk, left, self._taking(gathering, chunk, doubtful), learn=parse, few=few)
+        if parse and len(left):
+            unsure = self._parsed(gathering, chunk if len(left) == len(chunk.values) else _picked(chunk, left))
+            self._parsing.took(len(left) - len(unsure), len(left))
+            doubtful.append(unsure)
+        else:
             doubtful.append(chunk.rows[left])
-        elif len(left):
-            doubtful.append(self._parsed(gathering, chunk if len(left) == len(chunk.values) else _picked(chunk, left)))
-        return np.sort(np.concatenate(doubtful))
+        self._carefully(gathering, np.sort(np.concatenate(doubtful)))
+
+    def _taking(self, gathering: Gathering, chunk: Chunk, doubtful: list[Rows]) -> Take:
+        return lambda leaves, which: doubtful.append(gathering.columns(leaves, chunk.rows[which], None))
+
+    def _carefully(self, gathering: Gathering, rows: Rows) -> Rows:
+        """Read records one by one, but for those of which it is plain that they cannot be read; gives no rows."""
+        before = gathering.refused
+        for row in rows.tolist():
+            why = self._forms.why_unreadable(gathering.values[row] or b"") if self.fits else None
+            if why is None:
+                gathering.record(row, self._open)
+            else:
+                gathering.refuse(row, why)
+        if (gathering.refused - before) * 2 < len(rows):  # sound after all
+            self._parsing.again()
+            self._forms.walking.again()
+        return rows[:0]
 
     def _parsed(self, gathering: Gathering, chunk: Chunk) -> Rows:
         """Records of no known form."""

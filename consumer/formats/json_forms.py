@@ -28,9 +28,8 @@ TRIED = 3
 MIN_ALIKE = 2
 #: Fewer misfits of a chunk than this are cheaper parsed than learnt from.
 MIN_MISFITS = 16
-#: So few of a chunk, one in this, are most often damaged: where most of them fitted nothing, and taught nothing, the next
-#: chunks' are not tried.
-FEW, PASSED_OVER = 64, 16
+#: How often a step that was not worth its while is passed over.
+PASSED_OVER = 16
 
 #: A record's parsed form and where its fields begin; None where it is no example. Raises BadRecord.
 Look = Callable[[bytes], tuple[Any, Path] | None]
@@ -38,6 +37,25 @@ Look = Callable[[bytes], tuple[Any, Path] | None]
 Take = Callable[[TemplateLeaves, Rows], None]
 #: Where each record of a chunk begins and ends in its joined bytes.
 Places = tuple[Int64s, Int64s]
+
+
+class Worth:
+    """Whether a step over many records is worth its while. Records that fit nothing are most often damaged, and then no step
+    does anything for them: one that took less than half of what it was given is passed over for some time."""
+
+    def __init__(self) -> None:
+        self._passed_over = 0
+
+    def now(self) -> bool:
+        self._passed_over = max(self._passed_over - 1, 0)
+        return not self._passed_over
+
+    def took(self, count: int, of: int) -> None:
+        if count * 2 < of:
+            self._passed_over = PASSED_OVER + 1
+
+    def again(self) -> None:
+        self._passed_over = 0
 
 
 class Forms:
@@ -50,27 +68,32 @@ class Forms:
         self._codes = {path for plan in plans for path in plan.paths} - self._values
         self._templates: list[Layouts] = []
         self._lessons = MAX_LESSONS
-        self._passed_over = 0  #: so many chunks more the few records of no layout are not looked at again
+        self.walking = Worth()
 
-    def fit(self, chunk: Chunk, take: Take) -> Rows:
-        """Hand over what fits a template; gives the records (their numbers in the chunk) that fit none."""
-        end = np.cumsum(chunk.lengths)
-        places = end - chunk.lengths, end
-        left = self._known(self._alike, chunk, places, np.arange(len(end)), take)
+    def alike(self, chunk: Chunk, take: Take) -> Rows:
+        """Hand over what is of a known form, and as long as many others; gives the rest (their numbers in the chunk)."""
+        left = self._known(self._alike, chunk, _places(chunk), np.arange(len(chunk.values)), take)
         if not len(left):
             self._lessons = min(self._lessons + 1, MAX_LESSONS)
+        return left
+
+    def others(self, chunk: Chunk, left: Rows, take: Take, *, learn: bool, few: bool) -> Rows:
+        """Hand over what is of a known form and of any length, then what is of a form that can be learnt; gives the rest.
+
+        Of `few` misfits learning is free: most often they are damaged, and teach nothing.
+        """
+        walk = bool(self._templates) and self.walking.now()
+        if not (walk or learn):
             return left
-        few = len(left) * FEW <= len(end)
-        if few and self._passed_over:  # most often damaged: to look at them again would cost more than to read them one by one
-            self._passed_over -= 1
-            return left
-        odd = _odd(chunk, left)
+        places, odd = _places(chunk), _odd(chunk, left)
         strange, left = left[odd], left[~odd]
-        after = self._taught(chunk, places, self._known(self._walked, chunk, places, left, take), take, few=few)
-        rest = np.sort(np.concatenate([after, strange]))
-        if few and len(rest) * 2 > len(left) + len(strange):
-            self._passed_over = PASSED_OVER
-        return rest
+        if walk:
+            after = self._known(self._walked, chunk, places, left, take)
+            self.walking.took(len(left) - len(after), len(left) + len(strange))
+            left = after
+        if learn:
+            left = self._taught(chunk, places, left, take, few=few)
+        return np.sort(np.concatenate([left, strange]))
 
     def why_unreadable(self, value: bytes) -> str | None:
         """Why the careful reader would refuse this record; None: it has to be asked."""
@@ -152,12 +175,18 @@ class Forms:
         if known is not None:
             self._templates.remove(known)
         fresh = Layouts(template)
+        self.walking.again()
         self._templates = [*self._templates[: MAX_TEMPLATES - 1], fresh]
         return fresh
 
     def _sample(self, chunk: Chunk, left: Rows) -> list[bytes]:
         rows = left[np.linspace(0, len(left) - 1, min(EXAMPLES, len(left))).astype(np.int64)]
         return [chunk.values[row] for row in rows.tolist()]
+
+
+def _places(chunk: Chunk) -> Places:
+    end = np.cumsum(chunk.lengths)
+    return end - chunk.lengths, end
 
 
 def _hand_over(fits: Fits, rows: Rows, take: Take) -> Rows | None:
