@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
+import time
 import traceback
 from datetime import UTC, datetime
 from typing import Any
@@ -17,6 +19,9 @@ from schemas.settings import LogSettings
 from terminal.harmless import harmless
 
 _PROGRESS = "fencepost.progress"
+_BROKER_CLIENT = "fencepost.librdkafka"
+#: A broker that is away is tried again twenty times a second, and each time the client says so.
+SAID_AGAIN_S = 30.0
 _STANDARD = {*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName"}
 
 
@@ -30,6 +35,7 @@ def set_up(logs: LogSettings, *, service: bool, quiet: bool = False) -> None:
         level = min(level + 10, logging.ERROR)
     handler = _Stderr()
     handler.setFormatter(JsonLines() if logs.format == "json" else TextLines())
+    handler.addFilter(Repeats())
     root = logging.getLogger()
     for old in [h for h in root.handlers if isinstance(h, _Stderr)]:
         root.removeHandler(old)
@@ -41,7 +47,7 @@ def set_up(logs: LogSettings, *, service: bool, quiet: bool = False) -> None:
     logging.getLogger(_PROGRESS).setLevel(logging.INFO)
     # Whoever runs a command to its end is told why a broker did not answer, once, by the command itself.
     quieter = not service and level > logging.DEBUG
-    logging.getLogger("fencepost.librdkafka").setLevel(logging.CRITICAL if quieter else logging.NOTSET)
+    logging.getLogger(_BROKER_CLIENT).setLevel(logging.CRITICAL if quieter else logging.NOTSET)
     logging.captureWarnings(True)
 
 
@@ -53,6 +59,31 @@ def log_line(text: str) -> None:
 def fields(record: logging.LogRecord) -> dict[str, Any]:
     """What was given as `extra`."""
     return {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
+
+
+class Repeats(logging.Filter):
+    """Lets the broker client say the same once in `SAID_AGAIN_S`; the next time tells how often it was said meanwhile. The
+    lines of a broker that is away would bury all others, among them the one that tells what to do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[str, tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name != _BROKER_CLIENT and getattr(record, "event", None) != "kafka_error":
+            return True
+        # The number of a client and the time an attempt took are not what it says.
+        words = re.sub(r"\d+", "", f"{record.getMessage()} {getattr(record, 'why', '')}")
+        at, more = self._said.get(words, (0.0, 0))
+        now = time.monotonic()
+        if words in self._said and now - at < SAID_AGAIN_S:
+            self._said[words] = (at, more + 1)
+            return False
+        self._said = {w: (then, n) for w, (then, n) in self._said.items() if now - then < SAID_AGAIN_S or n}
+        self._said[words] = (now, 0)
+        if more:
+            record.repeated = more
+        return True
 
 
 class TextLines(logging.Formatter):

@@ -86,3 +86,27 @@ def test_an_exception_is_named_by_its_type_and_traced_only_at_debug(capsys: pyte
         assert "RuntimeError" in err
         assert ("Traceback" in err) is (level == "debug")
         assert ("may hold anything" in err) is (level == "debug")
+
+
+def test_a_broker_that_is_away_fills_no_log(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    logs.set_up(LogSettings(), service=True)
+    for attempt in range(500):
+        clock[0] += 0.05
+        logging.getLogger("fencepost.librdkafka").error("[consumer-%d] refused (after %dms)", attempt % 3, attempt)
+        logging.getLogger("fencepost.kafka").info("complains", extra={"event": "kafka_error", "why": f"{attempt}ms"})
+        if attempt == 250:
+            logging.getLogger("fencepost.librdkafka").error("another broker is away")
+            logging.getLogger("fencepost").warning("ours")
+            logging.getLogger("fencepost").warning("ours")
+    assert [line.split(maxsplit=2)[2] for line in capsys.readouterr().err.splitlines()] == [
+        "[consumer-0] refused (after 0ms)",
+        "complains  why=0ms",
+        "another broker is away",
+        "ours",
+        "ours",
+    ]
+    clock[0] += logs.SAID_AGAIN_S
+    logging.getLogger("fencepost.librdkafka").error("[consumer-7] refused (after 1ms)")
+    assert capsys.readouterr().err.endswith("[consumer-7] refused (after 1ms)  repeated=499\n")
