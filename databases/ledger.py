@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.pool import QueuePool
 
 from databases.connect import connect
-from schemas.errors import LedgerError, UnavailableError
+from schemas.errors import LedgerAway, LedgerError, UnavailableError
 from schemas.settings import Dsn, Settings
 
 MIGRATIONS = Path(__file__).parent.parent / "schemas" / "migrations"
@@ -33,7 +33,7 @@ class Ledger:
         self.dsn, self.schema = dsn, schema
         engine = sa.create_engine(
             "postgresql+psycopg://",
-            creator=lambda: connect(dsn, "the ledger", autocommit=False),
+            creator=self._connect,
             poolclass=QueuePool,
             pool_size=4,
             pool_pre_ping=True,
@@ -45,9 +45,15 @@ class Ledger:
     def of(cls, settings: Settings) -> Ledger:
         return cls(settings.ledger_dsn, settings.ledger.schema_)
 
+    def _connect(self) -> psycopg.Connection[Any]:
+        try:
+            return connect(self.dsn, "the ledger", autocommit=False)
+        except UnavailableError as error:
+            raise LedgerAway(str(error), hint=error.hint) from None
+
     @contextmanager
     def begin(self, what: str = "use the ledger", *, isolation: Any = None) -> Iterator[sa.Connection]:
-        """A transaction. Raises UnavailableError where the ledger cannot be reached or refuses, LedgerError where absent."""
+        """A transaction. Raises LedgerAway where the ledger cannot be reached or refuses, LedgerError where absent."""
         try:
             with self.engine.connect() as connection:
                 if isolation is not None:
@@ -155,4 +161,4 @@ def _renamed(error: sa.exc.DBAPIError, what: str, dsn: Dsn, schema: str) -> Exce
         where = f"the ledger in schema {schema!r} of {dsn.described}"
         return LedgerError(f"cannot {what}: {where} is of an older version", hint="run `fencepost ledger upgrade`")
     words = getattr(getattr(cause, "diag", None), "message_primary", None) or type(cause).__name__
-    return UnavailableError(f"cannot {what} ({dsn.described}): {words}")
+    return LedgerAway(f"cannot {what} ({dsn.described}): {words}")

@@ -32,7 +32,7 @@ from reconciler.paging.webhook import Webhook
 from reconciler.ports import CatchUp, Locate
 from reconciler.scene import Scene, resolve
 from schemas.burn import windows
-from schemas.errors import CatalogError, FencepostError, FloodError, LedgerError, RefusedWrite, UnavailableError
+from schemas.errors import CatalogError, FencepostError, FloodError, LedgerAway, LedgerError, RefusedWrite, UnavailableError
 from schemas.log_state import LogState
 from schemas.metrics import COMPARE_SECONDS, Blind, Side, buckets, sum_of
 from schemas.settings import Settings
@@ -148,7 +148,7 @@ class Audit:
         except (RefusedWrite, LedgerError) as error:  # PositionMoved among them: another has looked
             self._let_go(name)
             log.warning("a look was thrown away", extra={"event": "look_refused", "data_type": name, "why": str(error)})
-        except _LedgerAway as error:
+        except LedgerAway as error:
             self._seen.pop(name, None)  # whether the last look was kept, the ledger will tell
             self._blind(name, Blind.LEDGER, error)
         except (UnavailableError, CatalogError) as error:
@@ -159,8 +159,7 @@ class Audit:
         if held is not None and not held.lost:
             return held
         self._let_go(name)
-        with _ledger():
-            found = lease.acquire(self.ledger, "audit", rank=Rank.BACKGROUND, name=f"audit:{name}")
+        found = lease.acquire(self.ledger, "audit", rank=Rank.BACKGROUND, name=f"audit:{name}")
         if not isinstance(found, Held):
             self.local.blind.pop(name, None)
             return None
@@ -179,8 +178,7 @@ class Audit:
         began = time.monotonic()
         with resolve(self.settings, [name], self.ledger) as scene:
             (subject,) = scene.subjects
-            with _ledger():
-                state = book.load(self.ledger, name, subject.key_type)
+            state = book.load(self.ledger, name, subject.key_type)
             known = self._known(name, scene, None if state is None else state.look)
             eyes = Eyes(scene, self.ledger, None, self.locate, self._marks.get(name, Marks()))
             found = look(eyes, state, known, lambda: self._follow(scene))
@@ -189,9 +187,8 @@ class Audit:
         took = time.monotonic() - began
         totals[COMPARE_SECONDS.name, name, buckets(COMPARE_SECONDS)[bisect_left(COMPARE_SECONDS.buckets, took)]] += 1
         totals[sum_of(COMPARE_SECONDS), name, ""] += int(took * 1_000_000)
-        with _ledger():
-            fingerprint = history.settings_hash(self.settings)
-            book.store(self.ledger, held, name, subject.key_type, state, found, fingerprint)
+        fingerprint = history.settings_hash(self.settings)
+        book.store(self.ledger, held, name, subject.key_type, state, found, fingerprint)
         self._marks[name] = eyes.marks
         if known is not None:
             self._seen[name] = known.add(found.state.look, found.seen)
@@ -225,7 +222,7 @@ class Audit:
         """How far the servers' clocks are from the ledger's."""
         import sqlalchemy as sa
 
-        with _ledger(), self.ledger.begin("read the ledger's clock") as db:
+        with self.ledger.begin("read the ledger's clock") as db:
             ours = db.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
         self.local.skew_s[Side.SOURCE] = (scene.now() - ours).total_seconds()
         row = scene.registry.execute("SELECT clock_timestamp()").fetchone()
@@ -249,15 +246,3 @@ class Audit:
             book.go_blind(self.ledger, held, name, [reason])
         except FencepostError:
             self.local.blind[name].add(Blind.LEDGER)
-
-
-class _LedgerAway(UnavailableError):
-    """The ledger could not be asked: what is not kept was not seen."""
-
-
-@contextmanager
-def _ledger() -> Iterator[None]:
-    try:
-        yield
-    except UnavailableError as error:
-        raise _LedgerAway(str(error), hint=error.hint) from error

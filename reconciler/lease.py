@@ -61,6 +61,10 @@ class Taken:
         return f"{self.holder}" + (f" (run {self.run})" if self.run else "")
 
 
+def _called(name: str) -> str:
+    return "the lease on registry writes" if name == WRITER else f"the lease {name!r}"
+
+
 def who() -> str:
     """Who is at the keyboard, and where: the name that an accepted loss carries."""
     try:
@@ -103,7 +107,7 @@ def acquire(
         where=free,
     ).returning(t.c.epoch)
     try:
-        with ledger.begin("take the lease on registry writes") as connection:
+        with ledger.begin(f"take {_called(name)}") as connection:
             connection.execute(
                 sa.text("SELECT pg_catalog.set_config('lock_timeout', :ms, true)"),
                 {"ms": str(int(PATIENCE.total_seconds() * 1000))},
@@ -125,7 +129,7 @@ def holder_of(ledger: Ledger, name: str = WRITER) -> Taken | None:
     asked = sa.select(t.c.holder, t.c.run, t.c.epoch, t.c.rank).where(
         t.c.name == name, t.c.expires_at > sa.func.clock_timestamp()
     )
-    with ledger.begin("ask who holds the lease on registry writes") as connection:
+    with ledger.begin(f"ask who holds {_called(name)}") as connection:
         row = connection.execute(asked).one_or_none()
     return None if row is None else Taken(holder=row.holder, run=row.run, epoch=row.epoch, rank=row.rank)
 
@@ -161,7 +165,7 @@ class Held:
         """Move the expiry. False: the lease is another's, for good."""
         t = tables.lease
         moved = sa.update(t).where(*self.ours()).values(expires_at=sa.func.clock_timestamp() + self.ttl)
-        with self.ledger.begin("renew the lease on registry writes") as connection:
+        with self.ledger.begin(f"renew {_called(self.name)}") as connection:
             ours = connection.execute(moved).rowcount == 1
         if not ours:
             self._lost.set()
@@ -171,7 +175,7 @@ class Held:
         """Give it back; writes under its epoch are refused from here on. Another's is left alone."""
         t = tables.lease
         freed = sa.update(t).where(*self.ours()).values(epoch=t.c.epoch + 1, holder=None, run=None, expires_at=None)
-        with self.ledger.begin("give the lease on registry writes back") as connection:
+        with self.ledger.begin(f"give {_called(self.name)} back") as connection:
             connection.execute(freed)
 
     def condition(self) -> sql.Composed:
@@ -213,7 +217,7 @@ class Held:
         else:
             who = f"it was taken over and given back since (ours was epoch {self.epoch})"
         return RefusedWrite(
-            f"the lease on registry writes is not ours any more: {who}",
+            f"{_called(self.name)} is not ours any more: {who}",
             hint="nothing was written after it was lost; `fencepost runs` shows the other run",
         )
 

@@ -40,6 +40,10 @@ class UnavailableError(FencepostError):
     """A broker, database or schema registry is away or refuses us; nothing was lost, another try may succeed."""
 
 
+class LedgerAway(UnavailableError):
+    """It is the ledger that is away, or refuses us: source and registry may answer."""
+
+
 class CatalogError(FencepostError):
     """A table, column, index or grant that the settings name is not what the database has."""
 

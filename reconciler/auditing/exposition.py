@@ -50,7 +50,7 @@ class Exposition(Collector):
     def __init__(self, settings: Settings, ledger: Ledger, local: Local) -> None:
         self.settings, self.ledger, self.local = settings, ledger, local
         self.values = m.values(settings)
-        self._last = Standing()
+        self._last: Standing | None = None
         self._lock = threading.Lock()
 
     def collect(self) -> Iterator[Family]:
@@ -66,7 +66,8 @@ class Exposition(Collector):
         """Asked at registration: nothing is to be read for it."""
         return [_family(metric, {}) for metric in m.ALL]
 
-    def _standing(self) -> Standing:
+    def _standing(self) -> Standing | None:
+        """None where nothing was read yet: zeros would be counters that go back."""
         try:
             self._last = standing.read(self.ledger, self.settings)
         except FencepostError:
@@ -79,13 +80,15 @@ class Exposition(Collector):
 
     # -- who tells what -----------------------------------------------------------------------------------------------
 
-    def _samples(self, s: Standing, held: set[str], blind: Mapping[str, set[str]]) -> dict[str, dict[Labels, Any]]:
+    def _samples(self, s: Standing | None, held: set[str], blind: Mapping[str, set[str]]) -> dict[str, dict[Labels, Any]]:
         types = [name for name in self.settings.data_types if name in held]
         topics = [topic for topic in self.values["topic"] if self._speaker(topic) in held]
         out: dict[str, dict[Labels, Any]] = {
             m.LEASE_HELD.name: {(name,): float(name in held) for name in self.settings.data_types},
             m.BUILD.name: {(VERSION,): 1.0},
         }
+        if s is None:
+            return out
         self._of_types(out, s, types, blind)
         self._of_topics(out, s, topics)
         self._of_numberings(out, s, held)

@@ -5,6 +5,7 @@ Nothing here changes anything, so the Host header does not matter. A client that
 
 from __future__ import annotations
 
+import errno
 import logging
 import threading
 from collections.abc import Callable, Iterator
@@ -21,6 +22,11 @@ from schemas.errors import SettingsError
 
 log = logging.getLogger("fencepost.audit")
 PATIENCE_S = 10.0
+_WHERE = 'name an address of this machine; without one (":9464") it listens on all of them'
+_HINTS = {
+    errno.EADDRINUSE: "another audit may run on this machine; give each a port of its own",
+    errno.EACCES: "a port below 1024 is not given to everybody",
+}
 
 
 def address(listen: str) -> tuple[str, int]:
@@ -84,10 +90,8 @@ def serving(
     try:
         server = _Server((host, port), Handler) if ":" not in host else _six(host, port, Handler)
     except OSError as error:
-        raise SettingsError(
-            f"audit.listen {listen!r} cannot be listened on: {error.strerror or error}",
-            hint="another audit may run on this machine; give each a port of its own",
-        ) from None
+        what = f"audit.listen {listen!r} cannot be listened on: {error.strerror or error}"
+        raise SettingsError(what, hint=_HINTS.get(error.errno or 0, _WHERE)) from None
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.2}, name="metrics", daemon=True)
     thread.start()
     try:

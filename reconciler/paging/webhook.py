@@ -122,8 +122,12 @@ class Webhook:
         except (RefusedWrite, LedgerError):  # another instance has it, and judges for itself
             return
         if after is not None and after.status is not Status.PENDING and (before is None or before.status is not after.status):
-            fields = {"event": f"alarm_{after.status}", "alert": place.name, "data_type": place.data_type, "of": place.more}
-            log.warning("an alarm rose" if after.status is Status.FIRING else "an alarm ended", extra=fields)
+            of = {"of": place.more} if place.more else {}
+            fields = {"event": f"alarm_{after.status}", "alert": place.name, "data_type": place.data_type, **of}
+            if after.status is Status.FIRING:
+                log.warning("an alarm rose", extra=fields)
+            else:
+                log.info("an alarm ended", extra=fields)
 
     def _words(self, alarm: Alarm) -> str:
         alert = conditions.alerts(self.settings, patience=self.patience)[alarm.place.name]

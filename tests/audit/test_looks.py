@@ -8,7 +8,9 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
+import databases.ledger
 from reconciler.auditing import reach
+from schemas.errors import UnavailableError
 from tests.audit.conftest import Watch
 from tests.stack.processes import wait_until
 
@@ -96,6 +98,24 @@ def test_a_broker_that_is_away_is_blindness_and_no_drop(watch: Watch) -> None:
     watch.world.announce(range(101, 106), at=later())
     watch.look(2)
     assert watch.totals() == {"rows": 5}
+
+
+def test_a_ledger_that_is_away_is_told_as_such_and_not_as_the_source(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as away:
+        away.setattr(databases.ledger, "connect", _refused)
+        watch.ledger.engine.dispose()
+        watch.look()
+        assert watch.audit.local.blind["item"] == {"ledger"}
+        # Nothing was read yet: zeros would be counters that go back.
+        told = watch.exposed()
+        assert {name for name, _ in told} == {"fencepost_audit_lease_held", "fencepost_build_info"}
+    watch.look()
+    assert watch.audit.local.blind["item"] == set()
+    assert ("fencepost_rows_audited_total", ("item",)) in watch.exposed()
+
+
+def _refused(*_: object, **__: object) -> None:
+    raise UnavailableError("cannot connect to the ledger: connection refused")
 
 
 def test_a_late_committer_and_a_prepared_transaction_fall_between_no_two_looks(watch: Watch) -> None:

@@ -77,7 +77,8 @@ def test_a_port_that_is_taken_or_no_address_of_ours_is_told_with_what_to_do() ->
     with door() as port, pytest.raises(SettingsError, match="cannot be listened on") as told, door(listen=f"127.0.0.1:{port}"):
         pass
     assert told.value.hint == "another audit may run on this machine; give each a port of its own"
-    with pytest.raises(SettingsError, match="cannot be listened on"), door(listen="no.such.host.invalid:0"):
+    with pytest.raises(SettingsError, match="cannot be listened on") as told, door(listen="no.such.host.invalid:0"):
         pass
+    assert told.value.hint == 'name an address of this machine; without one (":9464") it listens on all of them'
     with door(listen="[::1]:0") as port, socket.create_connection(("::1", port), timeout=60):
         pass
