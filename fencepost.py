@@ -150,7 +150,7 @@ def undo(desk: Desk, ledger: Ledger, *, run: str) -> Answer:
     return run_undo(desk, ledger, run)
 
 
-def status(desk: Desk, ledger: Ledger) -> Answer:
+def status(desk: Desk, ledger: Ledger, *, types: Sequence[str] = ()) -> Answer:
     """Tell how far the log is read, and what a cutover would take.
 
     Writes nothing.
@@ -158,7 +158,7 @@ def status(desk: Desk, ledger: Ledger) -> Answer:
     from reconciler.cli import run_status
 
     with closing(_EventLog(desk, ledger)) as log:
-        return run_status(desk, ledger, log.ends)
+        return run_status(desk, ledger, log.ends, list(types))
 
 
 def runs(desk: Desk, ledger: Ledger, *, limit: int = 20) -> Answer:
@@ -338,7 +338,7 @@ COMMANDS = (
     Command(path=("recheck",), run=recheck, options=(o.RUN,)),
     Command(path=("undo",), run=undo, options=(o.RUN,)),
     Command(path=("track",), run=track, options=(o.UNTIL_END,)),
-    Command(path=("status",), run=status),
+    Command(path=("status",), run=status, options=(o.TYPES,)),
     Command(path=("runs",), run=runs, options=(o.LIMIT,)),
     Command(path=("report",), run=report, options=(o.RUN, o.VERIFY, o.CSV)),
     Command(path=("quarantine", "list"), run=quarantine_list, options=(o.EVERY,)),

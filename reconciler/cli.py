@@ -78,7 +78,7 @@ class Question:
         return cls(
             since="auto" if on_a_sweep else utc(min(starts)) if starts else None,
             types=None if names == list(settings.data_types) else names,
-            deletes=report.claims.deletes != "not asked",
+            deletes=report.claims.deletes != "not asked" and report.kind != "sweep",  # which judges them unasked
         )
 
 
@@ -252,11 +252,11 @@ def run_check(desk: Desk, asked: dict[str, Any], log_ends: Ends) -> Answer:
     return Answer(plain=preflight.as_json(found), text=lambda: preflight.as_text(found), code=preflight.exit_code(found))
 
 
-def run_status(desk: Desk, ledger: Ledger, log_ends: Ends) -> Answer:
+def run_status(desk: Desk, ledger: Ledger, log_ends: Ends, names: list[str]) -> Answer:
     from reconciler import status
     from reconciler.report import state
 
-    found = status.run(desk.settings, ledger, ends=log_ends)
+    found = status.run(desk.settings, ledger, ends=log_ends, names=names)
     return Answer(plain=found.plain(), text=lambda: state.text(found))
 
 

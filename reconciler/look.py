@@ -5,6 +5,7 @@ A look yields what is missing or unheard now; whether that is a gap is `reconcil
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -42,6 +43,7 @@ class Sight:
     unaccepted: KeySet
     coverage: Coverage
     states: dict[str, int] = field(default_factory=dict)
+    took_s: float | None = None  #: how long it took to compare the two tables
 
 
 @dataclass(slots=True)
@@ -151,7 +153,9 @@ def look(
             name = subject.name
             rests_on = shown.types[name].rests_on if since.auto else None
             asked = (readers[name], coverages[name], since, say, whole, rests_on)
+            began = time.monotonic()
             sights[name] = _sight(scene, shown, subject, source, registry, *asked)
+            sights[name].took_s = time.monotonic() - began
         shown.looked_at = shown.looked_at or source.at
         return Look(at=source.at, sights=sights, sees=(source.sees, registry.sees))
 

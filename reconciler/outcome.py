@@ -15,6 +15,7 @@ from reconciler.scene import Subject
 from schemas.ledger import Settled
 from schemas.verdict import (
     LISTED,
+    SWEEP_TELLS_NONE,
     Claims,
     DropRate,
     Fence,
@@ -129,6 +130,7 @@ def _type(shown: Shown, proofs: Sequence[Proof], t: TypeOutcome) -> TypeReport:
         drop_rate=_drop_rate(shown, proofs, t),
         backfilled=t.backfilled,
         remaining=t.remaining,
+        compared_s=None if t.sight.took_s is None else round(t.sight.took_s, 3),
         notes=t.notes,
     )
 
@@ -161,8 +163,8 @@ def _drop_rate(shown: Shown, proofs: Sequence[Proof], t: TypeOutcome) -> DropRat
     of = t.sight.differences.recent + dropped
     low, high = interval(dropped, of)
     reasons = [f"{proof.name}: {proof.seen}" for proof in withheld(shown, proofs, Claim.DROP_RATE, t.subject.name)]
-    if shown.kind == "sweep":  # it is spread over hours, in which the log goes on
-        return DropRate(incomplete=["a sweep judges rows; gaps, cutover and audit tell the drop rate"])
+    if shown.kind == "sweep":
+        return DropRate(incomplete=[SWEEP_TELLS_NONE])
     if shown.without_log:
         reasons = ["the event log was not asked (--without-log)"]
     elif t.sight.coverage.start_us is None and not reasons:

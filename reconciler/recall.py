@@ -8,6 +8,7 @@ note it elsewhere, and compare.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -48,6 +49,14 @@ class Past:
     def report(self) -> Report | None:
         """None where the run did not judge: it failed, or it was an undo."""
         return None if self.text is None or self.verdict is None else Report.model_validate_json(self.text)
+
+    @property
+    def findings(self) -> dict[str, Any] | None:
+        """What an audit found: data type, time, and by class and cause how many rows, with some of their keys."""
+        if self.kind != "audit" or self.text is None:
+            return None
+        told: dict[str, Any] = json.loads(self.text)
+        return told
 
     def plain(self) -> dict[str, Any]:
         return {
@@ -93,8 +102,10 @@ class FoundPart:
 def runs(ledger: Ledger, limit: int = 20) -> list[Past]:
     """The newest runs first."""
     with ledger.begin("list the runs") as connection:
+        # What an audit found fits its line; the reports of the others are long.
+        found = sa.case((tables.run.c.kind == "audit", tables.run.c.report)).label("report")
         rows = connection.execute(
-            sa.select(*_COLUMNS).order_by(tables.run.c.started_at.desc(), tables.run.c.id.desc()).limit(limit)
+            sa.select(*_COLUMNS, found).order_by(tables.run.c.started_at.desc(), tables.run.c.id.desc()).limit(limit)
         )
         return [_past(row) for row in rows]
 

@@ -6,8 +6,8 @@ On an absent ledger it says so and creates nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,16 +15,20 @@ import sqlalchemy as sa
 
 from databases.connect import connect
 from databases.ledger import Ledger
-from reconciler import catalog, numbers
+from reconciler import catalog, numbers, pipelines
 from reconciler.auditing import standing
 from reconciler.auditing.standing import Estimate
 from reconciler.numbers import Numbers
 from reconciler.sweeping.known import Known, known
 from schemas import ledger as tables
+from schemas.data_types import DataType
 from schemas.errors import FencepostError
 from schemas.log_state import Hole
 from schemas.settings import Settings
 from schemas.verdict import Report, utc
+
+#: Runs that compare whole tables, and how they call that; so many of them tell how long it takes.
+COMPARE, WHOLE, NEWEST = ("gaps", "cutover", "sweep"), "full", 20
 
 #: The high watermark of each (topic, partition), asked now. Raises UnavailableError.
 Ends = Callable[[], Mapping[tuple[str, int], int]]
@@ -32,7 +36,7 @@ Ends = Callable[[], Mapping[tuple[str, int], int]]
 
 @dataclass(slots=True, kw_only=True)
 class TypeStatus:
-    """One data type. `behind` is in records, None where the broker did not answer; `estimate_s` is in seconds."""
+    """One data type. `behind` is in records, None where the broker did not answer; `estimate_s` is of a cutover of it alone."""
 
     name: str
     behind: int | None
@@ -93,16 +97,18 @@ def _hole(hole: Hole) -> dict[str, Any]:
     }
 
 
-def run(settings: Settings, ledger: Ledger, *, ends: Ends | None) -> Status:
-    """Raises UnavailableError where the ledger cannot be reached, LedgerError where it is of another version."""
+def run(settings: Settings, ledger: Ledger, *, ends: Ends | None, names: Sequence[str] = ()) -> Status:
+    """Of these data types, or of all. Raises UnavailableError where the ledger cannot be reached, LedgerError where it is of
+    another version."""
+    chosen = settings.chosen(list(names))
     if not ledger.exists():
         note = f"there is no ledger yet in schema {ledger.schema!r}: nothing was ever read, `fencepost track` begins"
-        return Status(ledger=False, types=[_unread(name) for name in settings.data_types], notes=[note])
+        return Status(ledger=False, types=[_unread(name) for name in chosen], notes=[note])
     ledger.require()
     status = Status(ledger=True)
     high = _high(ends, status)
-    rate = _rate(ledger)
-    rows = _rows(settings, status) if rate else {}
+    compares = _compares(ledger)
+    rows = _rows(chosen, settings, status) if compares else {}
     with ledger.begin("read the positions") as connection:
         positions = connection.execute(sa.select(tables.position).where(_current(tables.position))).all()
         status.holes = [Hole.from_row(row) for row in connection.execute(_holes())]
@@ -117,19 +123,18 @@ def run(settings: Settings, ledger: Ledger, *, ends: Ends | None) -> Status:
         status.numbers = numbers.read(connection, settings)
     status.quarantine_open = int(counts.get("open", 0))
     status.quarantine_accepted = int(counts.get("accepted", 0))
-    for name, data_type in settings.data_types.items():
+    for name, data_type in chosen.items():
         mine = [p for p in positions if p.topic in data_type.topics]
-        swept = known(settings, ledger, name)
-        size = rows.get(name, 0.0) or (float(swept.rows) if swept else 0.0)  # a table that was never analysed says 0
+        behind = _behind(mine, high, data_type.topics)
         status.types.append(
             TypeStatus(
                 name=name,
-                behind=_behind(mine, high, data_type.topics),
+                behind=behind,
                 read_to=max((p.at.astimezone(UTC) for p in mine), default=None),
                 partitions=len(mine),
-                sweep=swept,
-                fewer=fewer.get(name),
-                estimate_s=round(size / rate, 1) if rate and (size or name in rows) else None,
+                sweep=known(settings, ledger, name),
+                fewer=_unheard(fewer.get(name), 0 if ends is None else behind),
+                estimate_s=_estimate(settings, name, compares.get(name), rows.get(name, 0.0)),
             )
         )
     return status
@@ -146,6 +151,13 @@ def _current(table: sa.Table) -> sa.ColumnElement[bool]:
 def _holes() -> sa.Select[Any]:
     h = tables.hole
     return sa.select(h).where(_current(h)).order_by(h.c.id)
+
+
+def _unheard(fewer: Estimate | None, behind: int | None) -> Estimate | None:
+    """What was announced and not read yet is not missing; where the log does not answer, nobody knows how much that is."""
+    if fewer is None or behind is None:
+        return None
+    return replace(fewer, missing=max(0.0, fewer.missing - behind))
 
 
 def _high(ends: Ends | None, status: Status) -> Mapping[tuple[str, int], int] | None:
@@ -165,38 +177,45 @@ def _behind(positions: list[sa.Row[Any]], high: Mapping[tuple[str, int], int] | 
     return sum(max(0, end - int(read.get(place, 0))) for place, end in high.items() if place[0] in topics)
 
 
-def _rate(ledger: Ledger) -> float | None:
-    """Source rows a second that a cutover would do, as the newest finished run that compared any did. A sweep is in no hurry
-    and tells nothing; a cutover compares twice, and `gaps` once."""
+def _compares(ledger: Ledger) -> dict[str, tuple[int, float]]:
+    """Rows and seconds of one compare of each data type, as measured by the largest whole one among the newest runs: of few
+    rows what every compare costs would be taken for the cost of a row."""
     query = (
         sa.select(tables.run.c.report)
-        .where(tables.run.c.state == "finished", tables.run.c.report.is_not(None), tables.run.c.kind.in_(("gaps", "cutover")))
+        .where(tables.run.c.state == "finished", tables.run.c.report.is_not(None), tables.run.c.kind.in_(COMPARE))
         .order_by(tables.run.c.id.desc())
-        .limit(5)
+        .limit(NEWEST)
     )
     with ledger.begin("read the newest runs") as connection:
         reports = connection.execute(query).scalars().all()
-    for text in reports:
-        report = Report.model_validate_json(text)
-        seconds = (report.finished_at - report.started_at).total_seconds()
-        rows = sum(t.rows for t in report.data_types)
-        if rows and seconds > 0:
-            return rows / seconds / (2 if report.kind == "gaps" else 1)
-    return None
+    out = dict[str, tuple[int, float]]()
+    for t in (t for text in reports for t in Report.model_validate_json(text).data_types):
+        if t.rows and t.compared_s is not None and t.window.strategy == WHOLE and t.rows > out.get(t.name, (0, 0.0))[0]:
+            out[t.name] = t.rows, t.compared_s
+    return out
 
 
-def _rows(settings: Settings, status: Status) -> dict[str, float]:
+def _estimate(settings: Settings, name: str, measured: tuple[int, float] | None, rows: float) -> float | None:
+    """Seconds that a cutover of this data type alone would take: two compares, and the silence it waits for."""
+    if measured is None:
+        return None
+    silence = 0.0 if pipelines.exact(settings) else settings.data_types[name].settle_or(settings.fence.settle).total_seconds()
+    of_rows, seconds = measured
+    return round(silence + 2 * seconds * (rows or of_rows) / of_rows, 1)
+
+
+def _rows(chosen: Mapping[str, DataType], settings: Settings, status: Status) -> dict[str, float]:
     """The planner's guess of each source table's rows; an estimate of time needs no better."""
     try:
         connection = connect(settings.source.dsn, "the source", read_only=True)
     except FencepostError as error:
-        status.notes.append(f"no estimate: {error}")
+        status.notes.append(f"how many rows there are now is not known: {error}")
         return {}
     with connection:
         out = {}
-        for name, data_type in settings.data_types.items():
+        for name, data_type in chosen.items():
             try:
                 out[name] = max(0.0, catalog.relation(connection, "the source", data_type.source.table).rows)
             except FencepostError as error:
-                status.notes.append(f"no estimate for {name}: {error}")
+                status.notes.append(f"how many rows {name} has now is not known: {error}")
         return out

@@ -10,6 +10,7 @@ A finished pass is what `--since auto` rests on. What is inserted behind the ran
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -132,6 +133,7 @@ class _Sweep:
         self.brakes = Brakes(r.scene, r.settings.sweep.brakes)
         self.pace = Pace(rate, sleep=self._sleep)
         self.passes: dict[str, Pass] = {}
+        self.looked: dict[str, tuple[int, float]] = {}  #: rows that we saw, and the seconds it took; waits are not in them
 
     def run(self, fill: bool, max_backfill: int | None) -> Outcome:
         r = self.r
@@ -172,20 +174,24 @@ class _Sweep:
         verified = Verified(r.ledger, subject.key_type, None if before is None else before.id, subject.name)
         eye = Eye(r.scene, r.shown, subject, reader, verified, r.shown.deletes)
         size = Size.of(subject.key_type.kind, self.rate)
-        done, expected = 0, _expected(before, subject)
+        done, spent, expected = 0, 0.0, _expected(before, subject)
         try:
             while going_on.stage is Stage.RUNNING:
                 hold(self.brakes, subject, going_on.at, self.stop, r.say)
                 if self.stop.is_set():
                     raise Stopped
+                began = time.monotonic()
                 for part in eye.look(going_on.at, size):
+                    spent += time.monotonic() - began
                     book.store(r.ledger, self.held[subject.name], going_on, part)
                     done += part.rows
                     r.say.advance(done, max(expected, done) if expected and not going_on.resumed else None)
                     size.learn(part.size)
                     self.pace.spend(part.size)
+                    began = time.monotonic()
         except Hidden:
             r.notes.append(f"{subject.name}: not swept, for rows are hidden from us: see the proof `visible`")
+        self.looked[subject.name] = (done, spent)
 
     def _sleep(self, seconds: float) -> None:
         if self.stop.wait(seconds):
@@ -208,6 +214,9 @@ class _Sweep:
         readers, coverages = r.logbook.readers(), r.logbook.coverages()
         r.logbook.note(coverages)
         sights = second.sighted(r, totals, readers, coverages)
+        for name, total in totals.items():
+            seen, took = self.looked.get(name, (0, 0.0))
+            sights[name].took_s = took * total.rows / seen if seen else None
         surplus = {s.name: totals[s.name].surplus if s.name in totals else s.key_type.empty() for s in r.scene.subjects}
         if any(map(len, surplus.values())):
             surplus = orphans.again(r.scene, r.shown, surplus, r.say)

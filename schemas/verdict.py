@@ -18,6 +18,8 @@ from schemas.errors import Exit
 VERSION = "0.1.0"
 #: How many keys `--json` lists of a gap or orphan set; `--report` lists all.
 LISTED = 100
+#: What stands in the place of a sweep's drop rate: it is spread over hours, in which the log goes on.
+SWEEP_TELLS_NONE = "a sweep judges rows; gaps, cutover and audit tell the drop rate"
 
 
 class Verdict(StrEnum):
@@ -145,6 +147,7 @@ class TypeReport(Model):
     drop_rate: DropRate = DropRate()
     backfilled: int = 0
     remaining: int = 0
+    compared_s: float | None = None  #: how long one compare of the two tables took
     notes: list[str] = []
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from schemas.verdict import (
+    SWEEP_TELLS_NONE,
     Claims,
     DropRate,
     Fence,
@@ -95,5 +96,9 @@ def reports() -> dict[str, Report]:
         "deletes": report(claims=Claims(creates="CLEAR", deletes="GAPS", drop_rate="complete"), data_types=[whole, orphaned]),
         "sweep": report(kind="sweep", verdict=Verdict.CLEAR, claims=clear, data_types=[whole]),
         "sweep that found": report(kind="sweep"),
+        "sweep that healed": report(
+            kind="sweep",
+            data_types=[data_type(backfilled=110, remaining=0, drop_rate=DropRate(incomplete=[SWEEP_TELLS_NONE]))],
+        ),
         "recheck": report(kind="recheck", verdict=Verdict.CLEAR, claims=clear, data_types=[whole]),
     }

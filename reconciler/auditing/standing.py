@@ -155,15 +155,18 @@ class Estimate:
 
 
 def estimated(db: sa.Connection, settings: Settings) -> dict[str, Estimate]:
-    """How many creations fewer than usual were announced since the last look, where that is longer ago than looks are apart:
-    before that a lull is no news. What is usual, the last `USUAL_OF` looks say."""
+    """How many creations fewer than usual were announced since the last look, where a look is overdue: before that a lull is no
+    news. What is usual, the last `USUAL_OF` looks say. Where the last one could not read the log, nobody knows what it said."""
     x, t, out = tables.audit_look, tables.total, dict[str, Estimate]()
+    a = tables.audit
     now = db.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
+    blind = db.execute(sa.select(a.c.data_type, a.c.blind)).all()
+    deaf = {row.data_type for row in blind if m.Blind.LOG in (row.blind or "").split(",")}
     for name in settings.data_types:
         newest = db.execute(
             sa.select(x.c.creations, x.c.at).where(x.c.data_type == name).order_by(x.c.look.desc()).limit(USUAL_OF + 1)
         ).all()
-        if len(newest) <= USUAL_OF or now - newest[0].at < settings.audit.every:
+        if name in deaf or len(newest) <= USUAL_OF or now - newest[0].at < 2 * settings.audit.every:
             continue
         paces = [
             (later.creations - earlier.creations) / max(1e-3, (later.at - earlier.at).total_seconds())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from schemas.verdict import LISTED, GapClass, Report, Verdict
@@ -26,7 +27,10 @@ def _steps(report: Report, options: str) -> Iterator[tuple[str, str | None]]:
         return
     if report.verdict is Verdict.CLEAR and report.kind == "sweep":
         # It read beside live writers, range by range: what a cutover may rest on, and not a verdict for it.
-        yield "When the day has come: stop the writers, then", f"fencepost cutover --since auto{_config(options)}"
+        yield (
+            "When the day has come: stop the writers, then",
+            f"fencepost cutover --since auto{_of(options)}",
+        )
         return
     if report.verdict is Verdict.CLEAR and report.kind == "recheck":
         return
@@ -72,7 +76,10 @@ def _fill(report: Report, options: str) -> Iterator[tuple[str, str | None]]:
     elif missing and report.kind == "cutover" and nothing_written and report.plan:
         yield "To insert exactly what was planned here:", f"fencepost cutover{options} --plan {report.plan}"
     elif missing and report.kind == "sweep" and nothing_written:
-        yield "To insert what is missing beside the live writers:", f"fencepost sweep --backfill{_config(options)}"
+        yield (
+            "To insert what is missing beside the live writers:",
+            f"fencepost sweep --backfill{_of(options)}",
+        )
     elif report.kind == "recheck" and missing:
         yield "Rows came into being since, or registry rows went. To close the gaps:", f"fencepost cutover{options}"
     refused, stale = counts.get(GapClass.UNACCEPTED, 0), counts.get(GapClass.STALE_REGISTRATION, 0)
@@ -96,6 +103,11 @@ def _again(report: Report, options: str) -> str:
 
 def _recheck(report: Report, options: str) -> str:
     return f"fencepost recheck {report.run}{_config(options)}"
+
+
+def _of(options: str) -> str:
+    """Of the options only `--type` and `--config`: what was not swept is neither to be filled nor to be rested on."""
+    return "".join(re.findall(r" --type \S+", options)) + _config(options)
 
 
 def _config(options: str) -> str:

@@ -58,8 +58,8 @@ def _fewer(t: TypeStatus) -> list[str]:
         return []
     return wrapped(
         f"{t.name}: the audit has not looked since {moment(t.fewer.since)}. By the log alone about"
-        f" {counted(round(t.fewer.missing), 'creation')} fewer than usual were announced since. An estimate, no verdict: fewer"
-        " rows may have been created."
+        f" {counted(round(t.fewer.missing), 'creation was', 'creations were')} announced fewer than usual since. An estimate,"
+        " no verdict: fewer rows may have been created."
     )
 
 

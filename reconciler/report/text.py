@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from reconciler.report.next import steps
 from reconciler.report.words import ABOUT_THE_LOG, CAUSES, CLAIMS, CLASSES, EVIDENCE, ORPHANS, STRATEGIES
-from schemas.verdict import Report, TypeReport, Verdict
+from schemas.verdict import SWEEP_TELLS_NONE, Report, TypeReport, Verdict
 from terminal.layout import WIDTH, columns, counted, moment, number, paint, share, table, wrapped
 from terminal.say import span_words
 
@@ -37,8 +37,8 @@ def text(report: Report, *, options: str = "", colour: bool = False) -> str:
 
 
 def left(report: Report) -> int:
-    """Gaps that still stand: after a cutover those of the second compare."""
-    return sum(t.remaining if report.kind == "cutover" else t.gaps.count for t in report.data_types)
+    """Gaps that still stand: after a cutover those of the second compare, after a sweep what it has not inserted."""
+    return sum(t.remaining if report.kind in ("cutover", "sweep") else t.gaps.count for t in report.data_types)
 
 
 def meaning(report: Report) -> str:
@@ -53,6 +53,8 @@ def meaning(report: Report) -> str:
         if report.kind == "recheck":
             return "Still so: every source row has an accepted registry row."
         return "Nothing is missing so far. Only `fencepost cutover` can say so for good, once the writers have stopped."
+    if report.verdict is Verdict.GAPS and report.kind == "sweep" and not _open(report):
+        return _healed(sum(t.gaps.count for t in report.data_types), orphans, put)
     if report.verdict is Verdict.GAPS:
         parts = [_without(missing)] if missing else []
         if orphans:
@@ -65,6 +67,21 @@ def meaning(report: Report) -> str:
         why += f" {counted(flying, 'row is', 'rows are')} too young to be judged."
     found = f" {_without(missing)} There may be more." if missing else " No gap was found, but some may be hidden."
     return f"{why.strip() or 'The claims could not be shown.'}{found} Do not cut over yet.{put}"
+
+
+def _open(report: Report) -> int:
+    """What a sweep has found and not mended."""
+    return sum(t.remaining + t.orphans.count - t.orphans.removed for t in report.data_types)
+
+
+def _healed(found: int, orphans: int, put: str) -> str:
+    parts = [f"{counted(found, 'source row had', 'source rows had')} no accepted registry row."] if found else []
+    if orphans:
+        outlived = counted(orphans, "registry row outlived its source row", "registry rows outlived their source row")
+        parts.append(f"{outlived}; the policy `registry.orphans` was applied.")
+    return " ".join(
+        [*parts, f"{put} Nothing that was found is open now. Whether you can cut over, `fencepost cutover` says.".strip()]
+    )
 
 
 def _without(missing: int) -> str:
@@ -172,6 +189,8 @@ def _drop_rate(t: TypeReport) -> str:
     r = t.drop_rate
     why = f"; incomplete: {'; '.join(dict.fromkeys(map(_reason, r.incomplete)))}" if r.incomplete else ""
     why += f"; leaves out: {'; '.join(r.left_out)}" if r.left_out else ""
+    if SWEEP_TELLS_NONE in r.incomplete:
+        return f"not told: {SWEEP_TELLS_NONE}"
     if not r.of:
         return f"unknown: the log covers no creation of this window{why}"
     return (

@@ -87,7 +87,7 @@ class Brakes:
             return
         took = _looked_up(self.scene.source, subject, at)
         if took > most:
-            yield f"looking up one key took {took.total_seconds():.1f} s (sweep.brakes.statement_time: {show(most)})"
+            yield f"looking up one key took {show(took)} (sweep.brakes.statement_time: {show(most)})"
 
     def _not_seen(self, what: str) -> None:
         if what not in self.unseen:

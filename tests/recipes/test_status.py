@@ -15,17 +15,21 @@ from sqlalchemy.schema import CreateSchema
 from databases.ledger import MIGRATIONS, Ledger, head
 from reconciler import status
 from reconciler.report import state
-from schemas.errors import LedgerError
+from schemas.errors import LedgerError, SettingsError, UnavailableError
 from tests.recipes.world import World
 
 WITHOUT_LOG: dict[str, Any] = {"without_log": True}
 
 
-def told(world: World) -> tuple[dict[str, Any], str]:
+def told(world: World, ends: status.Ends | None = None) -> tuple[dict[str, Any], str]:
     settings = world.settings()
     with closing(Ledger.of(settings)) as ledger:
-        found = status.run(settings, ledger, ends=None)
+        found = status.run(settings, ledger, ends=ends)
     return found.plain()["data_types"][0], " ".join(state.text(found).split())
+
+
+def away() -> dict[tuple[str, int], int]:
+    raise UnavailableError("the event log does not answer")
 
 
 def at(text: str) -> datetime:
@@ -37,6 +41,7 @@ def test_a_finished_sweep_makes_a_window_safe_and_says_why(items: World) -> None
     plain, text = told(items)
     assert (plain["sweep"], plain["safe_since"]) == (None, None)
     assert "never swept" in text
+    assert plain["estimate_s"] > 0
     items.sweep(**WITHOUT_LOG)
     plain, text = told(items)
     swept = plain["sweep"]
@@ -45,6 +50,31 @@ def test_a_finished_sweep_makes_a_window_safe_and_says_why(items: World) -> None
     assert at(plain["safe_since"]) == at(swept["started_at"]) - items.settings().fence.skew
     assert "is safe, because the full pass from" in text
     assert plain["estimate_s"] > 0
+
+
+def test_a_sweep_alone_measures_what_a_cutover_would_take(items: World) -> None:
+    items.extra = {"fence": {"settle": "7s"}}
+    assert told(items)[0]["estimate_s"] is None
+    items.extra = {"fence": {"settle": "0s"}}
+    outcome = items.sweep(**WITHOUT_LOG, rate=100)
+    (swept,) = outcome.report.data_types
+    assert swept.compared_s is not None
+    with psycopg.connect(items.source) as db:
+        db.execute("INSERT INTO items SELECT n, 1, now() FROM generate_series(1001, 1900) AS n")
+        db.execute("ANALYZE items")
+    items.extra = {"fence": {"settle": "7s"}}
+    plain, _ = told(items)
+    assert plain["estimate_s"] == pytest.approx(7 + 2 * 10 * swept.compared_s, abs=0.06)
+
+
+def test_only_the_data_types_asked_for_are_told(items: World) -> None:
+    settings = items.settings()
+    with closing(Ledger.of(settings)) as ledger:
+        for exists in (False, True):
+            assert [t.name for t in status.run(settings, ledger, ends=None, names=["item"]).types] == ["item"], exists
+            with pytest.raises(SettingsError, match="no data type 'itme'"):
+                status.run(settings, ledger, ends=None, names=["itme"])
+            ledger.upgrade()
 
 
 def test_a_row_left_missing_moves_the_safe_window_back_to_its_creation(items: World) -> None:
@@ -137,8 +167,32 @@ def test_what_the_log_alone_says_while_the_audit_cannot_look_is_an_estimate_and_
     assert plain["log"]["estimated_missing"] == pytest.approx(150, abs=5)
     assert "By the log alone about 15" in text
     assert "An estimate, no verdict" in text
+    # What was announced and not read yet is not missing. Where the log is away too, nobody knows what it said.
+    assert told(items, lambda: {(items.topic, 0): 100})[0]["log"]["estimated_missing"] == pytest.approx(50, abs=5)
+    assert told(items, away)[0]["log"]["estimated_missing"] is None
     with psycopg.connect(items.target) as db:
         db.execute("UPDATE fencepost.total SET value = 1510 WHERE kind = 'create'")
     plain, text = told(items)
     assert plain["log"]["estimated_missing"] == 0
     assert "estimate, no verdict" not in text
+
+
+def test_a_look_that_could_not_read_the_log_makes_no_estimate_of_what_it_said(items: World) -> None:
+    items.extra = {"fence": {"settle": "0s"}, "audit": {"every": "5m"}}
+    items.gaps(**WITHOUT_LOG)
+    with psycopg.connect(items.target) as db:
+        db.execute(
+            "INSERT INTO fencepost.audit_look (data_type, look, trials, failed, creations, at) SELECT 'item', n, 0, 0, 100 * n,"
+            " clock_timestamp() - interval '9 min' - (13 - n) * interval '5 min' FROM generate_series(1, 13) AS n"
+        )
+        db.execute("INSERT INTO fencepost.total VALUES ('fencepost_events_total', 'item', 'create', 1300)")
+    assert told(items)[0]["log"]["estimated_missing"] is None, "the next look is not overdue yet"
+    with psycopg.connect(items.target) as db:
+        db.execute("UPDATE fencepost.audit_look SET at = at - interval '2 min'")
+    assert told(items)[0]["log"]["estimated_missing"] > 0
+    with psycopg.connect(items.target) as db:
+        db.execute(
+            "INSERT INTO fencepost.audit (data_type, look, bound, looked_at, heard, blind)"
+            " VALUES ('item', 13, '', now(), 0, 'log')"
+        )
+    assert told(items)[0]["log"]["estimated_missing"] is None

@@ -6,10 +6,13 @@ import re
 
 import pytest
 
+from reconciler.cli import Question
 from reconciler.report.text import meaning, text, withholding
 from reconciler.report.words import CAUSES, CLASSES, ORPHANS
-from schemas.verdict import Cause, Found, GapClass, OrphanClass, Proof, Report, Verdict
+from schemas.settings import Settings
+from schemas.verdict import Cause, Claims, Found, GapClass, OrphanClass, Proof, Report, Verdict
 from tests.reports import RUN, data_type, report, reports
+from tests.schemas import settings_files
 
 ALL = reports()
 
@@ -34,6 +37,20 @@ def test_whatever_is_not_clear_says_not_to_cut_over(name: str) -> None:
     assert "Do not cut over yet." in meaning(ALL[name])
 
 
+def test_a_sweep_that_inserted_all_it_found_does_not_say_that_rows_are_missing() -> None:
+    told = meaning(ALL["sweep that healed"])
+    assert told == (
+        "110 source rows had no accepted registry row. 110 missing registry rows were inserted. Nothing that was found is open"
+        " now. Whether you can cut over, `fencepost cutover` says."
+    )
+    assert "drop rate   not told: a sweep judges rows" in text(ALL["sweep that healed"])
+    half = ALL["sweep that healed"].data_types[0].model_copy(update={"remaining": 9, "backfilled": 101})
+    told = meaning(ALL["sweep that healed"].model_copy(update={"data_types": [half]}))
+    assert told == (
+        "9 source rows have no accepted registry row. Do not cut over yet. 101 missing registry rows were inserted."
+    )
+
+
 def test_clear_before_the_cutover_does_not_say_that_one_may_cut_over() -> None:
     assert "Only `fencepost cutover` can say so for good" in meaning(ALL["clear"])
     assert "You can cut over" not in text(ALL["clear"])
@@ -46,6 +63,11 @@ def test_after_a_sweep_comes_a_cutover_that_rests_on_it_or_a_sweep_that_inserts(
     options = "--rate 50000 --config here.yaml"
     assert "fencepost cutover --since auto --config here.yaml" in text(ALL["sweep"], options=options)
     assert "fencepost sweep --backfill --config here.yaml" in text(ALL["sweep that found"], options=options)
+    # A sweep of some data types leads to no write in others.
+    options = "--type upload --type lfs_object --deletes --config here.yaml"
+    of = "--type upload --type lfs_object --config here.yaml"
+    assert f"fencepost cutover --since auto {of}" in text(ALL["sweep"], options=options)
+    assert f"fencepost sweep --backfill {of}" in text(ALL["sweep that found"], options=options)
 
 
 def test_every_class_and_cause_has_its_words() -> None:
@@ -143,3 +165,12 @@ def test_names_and_keys_from_outside_cannot_repaint_the_report() -> None:
 
 def test_an_empty_report_is_still_a_report() -> None:
     assert "CANNOT TELL" in text(report(verdict=Verdict.CANNOT_TELL, proofs=[], data_types=[]))
+
+
+def test_an_earlier_sweep_is_repeated_with_options_that_a_sweep_takes() -> None:
+    settings = Settings.model_validate(settings_files.SMALL)
+    told = ALL["sweep that found"].model_copy(
+        update={"claims": Claims(creates="GAPS", deletes="CLEAR", drop_rate="incomplete")}
+    )
+    assert not Question.behind(told, settings).deletes
+    assert Question.behind(told.model_copy(update={"kind": "gaps"}), settings).deletes
