@@ -21,17 +21,25 @@ from schemas.keys import KeySet
 
 
 def date(subject: Subject, source: Snapshot, keys: KeySet) -> Dates:
-    """Creation times of these keys; none where the table has no such column."""
+    """Creation times of these keys; none where the table has no such column.
+
+    Where several rows in scope have one key, the newest dates it, and one that no clock can place is newer than all: the key
+    is in every window that one of its rows is in.
+    """
     if not len(keys) or subject.source.table.created_at is None:
         return NO_DATES
-    batches = list(probe.dates(Reader(source.first, subject.source.table), keys))
+    batches = list(probe.dates(Reader(source.first, subject.source.table, subject.scope), keys))
     if not batches:
         return NO_DATES
     found = np.concatenate([column for column, _ in batches])
     times = np.concatenate([stamps for _, stamps in batches])
     times[(times == INFINITY) | (times == MINUS_INFINITY) | (times == NO_DATE)] = NO_TIME
-    order = np.argsort(found, kind="stable")
-    return Dates(found[order], times[order])
+    # As unsigned numbers, one less, NO_TIME is the greatest.
+    placed = (times.view(np.uint64) ^ np.uint64(1 << 63)) - np.uint64(1)
+    order = np.lexsort((placed, found))
+    found, times = found[order], times[order]
+    last = np.append(found[1:] != found[:-1], True)
+    return Dates(found[last], times[last])
 
 
 def dated_since(subject: Subject, source: Snapshot, since_us: int, keys: KeySet, announced: Callable[[Span], KeySet]) -> KeySet:

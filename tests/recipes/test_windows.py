@@ -33,6 +33,31 @@ def test_a_day_that_ends_inside_the_window_is_in_it(world: World, zone: str, ind
     assert set(found(outcome)) == {"1", "3"}
 
 
+@pytest.mark.parametrize("scope", [[], [{"column": "part", "ge": 2}]])
+@pytest.mark.parametrize("parts", [(1, 2), (2, 1)])
+@pytest.mark.parametrize("newer", ["now() - interval '1 hour'", "NULL"])
+def test_of_several_rows_of_one_key_any_that_is_in_the_window_counts(
+    world: World, scope: list[dict[str, int]], parts: tuple[int, int], newer: str
+) -> None:
+    """A partitioned table is unique on its key and its partition's together: rows of a key may lie years apart."""
+    world.tables()
+    world.source_extra = {"scope": scope}
+    old, new = (1, 2) if scope else parts
+    with psycopg.connect(world.source) as db:
+        db.execute("DROP TABLE items")
+        db.execute(
+            "CREATE TABLE items (id bigint, part int, created_at timestamptz, PRIMARY KEY (id, part)) PARTITION BY LIST (part)"
+        )
+        for part in (1, 2):
+            db.execute(f"CREATE TABLE items_{part} PARTITION OF items FOR VALUES IN ({part})")
+        db.execute("INSERT INTO items SELECT g, %s, now() - interval '2 years' FROM generate_series(1, 9) g", [old])
+        db.execute(f"INSERT INTO items VALUES (5, %s, {newer})", [new])
+    outcome = world.gaps(since="72h")
+    assert set(found(outcome)) == {"5"}
+    assert world.cutover(since="72h").report.verdict is Verdict.CLEAR
+    assert world.in_registry() == {"5"}
+
+
 @pytest.mark.parametrize("deletes", [False, True])
 def test_a_quiet_window_of_a_table_with_rows_is_clear_by_every_strategy(items: World, deletes: bool) -> None:
     with psycopg.connect(items.source) as db:
