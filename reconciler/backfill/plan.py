@@ -103,7 +103,8 @@ def _told(job: Job) -> dict[str, Any]:
         "source": [job.source.schema, job.source.name, list(job.source.key)],
         "scope": [[term.column, *term.operator] for term in job.data_type.source.scope],
         "insert": {column: form(value) for column, value in declared.insert.items()},
-        "zone": declared.zone,  # of `now` in a column without one
+        "zone": declared.zone,  # of times in columns without one
+        **({"source zone": zone} if (zone := job.data_type.source.zone) else {}),
         "count": len(job.keys),
         "keys": digest(job.keys),
     }

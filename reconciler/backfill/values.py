@@ -27,6 +27,7 @@ _TYPES = (
     "SELECT attname::text, pg_catalog.format_type(atttypid, -1) FROM pg_catalog.pg_attribute"
     " WHERE attrelid = %s::bigint::oid AND attnum > 0 AND NOT attisdropped"
 )
+_WITHOUT_ZONE = ("timestamp", "date")
 _SPANS = {"int2": 1 << 15, "int4": 1 << 31}
 
 
@@ -51,21 +52,58 @@ def row(source: psycopg.Connection[Any], registry: psycopg.Connection[Any], job:
     with renamed(f"read the columns of {target.shown}"):
         types = dict(registry.execute(_TYPES, [target.oid]).fetchall())
     columns, values, from_source = list[str](), list[sql.Composable](), list[str]()
+    theirs = _read_from(source, job)
     for name, value in declared.insert.items():
         column = target.column("the registry", name)
         _may_be_set(target, column, setting=True)
         columns.append(column.name)
+        zone = _zone(target, column, job)
         if isinstance(value, FromSource):
-            cast = sql.SQL("u.{}::{}").format(sql.Identifier(f"v{len(from_source)}"), _type(types[column.name]))
-            values.append(cast)
-            from_source.append(value.source)
+            given = theirs[value.source]
+            text = sql.Identifier("u", f"v{len(from_source)}")
+            values.append(_carried(text, given, job.data_type.source.zone, column, zone, types[column.name]))
+            from_source.append(given.name)
         else:
-            values.append(_value(target, column, value, declared.zone if name == declared.created_at else None))
+            values.append(_value(target, column, value, zone))
     for name in job.registry.key:
         _may_be_set(target, target.by_name[name], setting=False)
     _nothing_left_empty(target, {*columns, *job.registry.key})
     _keys_fit(target, job)
-    return Row(columns=tuple(columns), values=tuple(values), from_source=_resolved(source, job, from_source))
+    return Row(columns=tuple(columns), values=tuple(values), from_source=tuple(from_source))
+
+
+def _read_from(source: psycopg.Connection[Any], job: Job) -> dict[str, Column]:
+    """The columns of the source whose values are carried over, by their names in the settings."""
+    wanted = [value.source for value in job.data_type.registry.insert.values() if isinstance(value, FromSource)]
+    if not wanted:
+        return {}
+    found = relation(source, "the source", job.data_type.source.table)
+    return {name: found.column("the source", name) for name in wanted}
+
+
+def _zone(target: Relation, column: Column, job: Job) -> str | None:
+    """The zone of a time without one in this column of the registry. Its dates are read in the source's, where it has none."""
+    declared = job.data_type.registry
+    if declared.created_at is not None and target.column("the registry", declared.created_at).name == column.name:
+        return declared.zone or job.data_type.source.zone
+    return declared.zone
+
+
+def _carried(
+    text: sql.Composable, given: Column, given_zone: str | None, column: Column, zone: str | None, type_: str
+) -> sql.Composable:
+    """A value of the source in the registry's type: a time as the instant it is, though one side keeps it without a zone."""
+    ours = column.base in _WITHOUT_ZONE
+    if (
+        given.base in _WITHOUT_ZONE
+        and given_zone
+        and (column.base == "timestamptz" or (ours and zone not in (None, given_zone)))
+    ):
+        at = sql.SQL("pg_catalog.timezone({}, {}::timestamp)").format(literal(given_zone), text)
+        return sql.SQL("pg_catalog.timezone({}, {})").format(literal(zone), at) if ours else at
+    if given.base == "timestamptz" and ours:
+        return sql.SQL("pg_catalog.timezone({}, {}::timestamptz)").format(literal(zone or "UTC"), text)
+    return sql.SQL("{}::{}").format(text, _type(type_))
 
 
 def _type(name: str) -> sql.SQL:
@@ -82,7 +120,7 @@ def _value(
         return _literal(value)
     if column.base == "timestamptz":
         return sql.SQL("pg_catalog.statement_timestamp()")
-    if column.base in ("timestamp", "date"):
+    if column.base in _WITHOUT_ZONE:
         return sql.SQL("(pg_catalog.statement_timestamp() AT TIME ZONE {})").format(literal(zone or "UTC"))
     raise CatalogError(
         f"'now' cannot be inserted into {target.shown}.{shown(column.name)}, which is of type {column.type}",
@@ -148,13 +186,6 @@ def _too_small(target: Relation, column: Column, job: Job, key: str, wide: str) 
         f"the key {key} of {job.name} does not fit {target.shown}.{shown(column.name)}, which is of type {column.type}",
         hint=f"widen that column to {wide} first",
     )
-
-
-def _resolved(source: psycopg.Connection[Any], job: Job, names: list[str]) -> tuple[str, ...]:
-    if not names:
-        return ()
-    found = relation(source, "the source", job.data_type.source.table)
-    return tuple(found.column("the source", name).name for name in names)
 
 
 def statement(

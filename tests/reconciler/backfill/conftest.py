@@ -33,6 +33,7 @@ class World:
     batch: int = 10
     insert: dict[str, Any] = field(default_factory=lambda: {"state": 0, "created_at": "now"})
     more: dict[str, Any] = field(default_factory=dict)  #: of the registry's settings
+    zone: str | None = None  #: of the source
     scope: list[dict[str, Any]] = field(default_factory=list)
     key: tuple[str, ...] = ("id",)
     registry_key: tuple[str, ...] = ("item_id",)
@@ -70,7 +71,7 @@ class World:
             {
                 "topics": "t",
                 "format": "debezium-json",
-                "source": {"table": "public.items", "key": list(self.key), "scope": self.scope},
+                "source": {"table": "public.items", "key": list(self.key), "scope": self.scope, "zone": self.zone},
                 "registry": {
                     "table": "public.item_registry",
                     "key": list(self.registry_key),

@@ -90,6 +90,44 @@ def test_now_is_the_registrys_clock_in_the_columns_zone(world: World) -> None:
     assert abs(at - (datetime.now(UTC).replace(tzinfo=None) + timedelta(hours=9))) < timedelta(minutes=1)
 
 
+def test_now_is_in_the_zone_in_which_the_registrys_dates_are_read(world: World) -> None:
+    """Without one of its own that is the source's: else our own rows would look older than their source rows."""
+    world.on_registry("ALTER TABLE item_registry ALTER created_at TYPE timestamp, ADD touched_at timestamp")
+    world.more, world.zone = {"created_at": '"created_at"'}, "Asia/Tokyo"
+    world.insert["touched_at"] = "now"
+    world.backfill([1])
+    ((at, touched),) = world.on_registry("SELECT created_at, touched_at FROM item_registry")
+    assert at - touched == timedelta(hours=9)
+
+
+NEW_YORK, TOKYO = "America/New_York", "Asia/Tokyo"
+
+
+@pytest.mark.parametrize(("theirs", "zone", "ours", "our_zone", "stored"), [
+    ("timestamp", NEW_YORK, "timestamptz", None, "2026-03-01 17:30:00+00"),
+    ("timestamp", None, "timestamptz", None, "2026-03-01 12:30:00+00"),
+    ("timestamp", NEW_YORK, "timestamp", None, "2026-03-01 12:30:00"),
+    ("timestamp", NEW_YORK, "timestamp", TOKYO, "2026-03-02 02:30:00"),
+    ("timestamp", None, "timestamp", TOKYO, "2026-03-01 12:30:00"),
+    ("timestamp", NEW_YORK, "date", TOKYO, "2026-03-02"),
+    ("date", NEW_YORK, "timestamptz", None, "2026-03-01 05:00:00+00"),
+    ("timestamptz", NEW_YORK, "timestamp", TOKYO, "2026-03-01 21:30:00"),
+    ("timestamptz", NEW_YORK, "timestamp", None, "2026-03-01 07:30:00"),
+    ("timestamptz", None, "timestamp", None, "2026-03-01 12:30:00"),
+    ("timestamptz", NEW_YORK, "timestamptz", TOKYO, "2026-03-01 12:30:00+00"),
+    ("timestamptz", NEW_YORK, "text", None, "2026-03-01 12:30:00+00"),
+])  # fmt: skip
+def test_a_time_of_the_source_is_the_same_instant_in_the_registry(
+    world: World, theirs: str, zone: str | None, ours: str, our_zone: str | None, stored: str
+) -> None:
+    world.on_source(f"ALTER TABLE items ADD made {theirs} DEFAULT '2026-03-01 12:30:00+00'")
+    world.on_registry(f"ALTER TABLE item_registry ALTER created_at TYPE {ours} USING NULL")
+    world.zone, world.more = zone, {"created_at": "created_at", "zone": our_zone}
+    world.insert["created_at"] = {"source": "made"}
+    world.backfill([1])
+    assert world.on_registry("SELECT (created_at)::text FROM item_registry") == [(stored,)]
+
+
 @pytest.mark.parametrize(("kind", "value", "stored"), [
     ("varchar(3)", "0", "0"), ("varchar", 0, "0"), ("text", {"value": "now"}, "now"), ("boolean", False, False),
     ("jsonb", '{"a%b": 1}', {"a%b": 1}), ("numeric(5,2)", 1.5, pytest.approx(1.5)), ("int[]", "{1,2}", [1, 2]),

@@ -18,12 +18,12 @@ HERE = Identity(side="registry", system="1", timeline=1, database_oid=5, databas
 INT, TEXT = key_type("int"), key_type("text")
 
 
-def declared(**registry: Any) -> DataType:
+def declared(*, source_zone: str | None = None, **registry: Any) -> DataType:
     return DataType.model_validate(
         {
             "topics": "t",
             "format": "debezium-json",
-            "source": {"table": "items", "key": "id"},
+            "source": {"table": "items", "key": "id", "zone": source_zone},
             "registry": {"table": "reg", "key": "item_id", "insert": {"state": 0, "at": "now"}} | registry,
         }
     )
@@ -70,7 +70,7 @@ def test_neither_does_the_order_of_types_nor_one_with_nothing_to_insert() -> Non
     {"data_type": declared(insert={"state": 0, "at": {"value": "now"}})}, {"data_type": declared(insert={"state": 0})},
     {"data_type": declared(insert={"state": 0, "at": {"source": "now"}})},
     {"data_type": declared(insert={"state": False, "at": "now"})},
-    {"data_type": declared(zone="Asia/Tokyo")},
+    {"data_type": declared(zone="Asia/Tokyo")}, {"data_type": declared(source_zone="Asia/Tokyo")},
 ])  # fmt: skip
 def test_any_other_write_has_another_hash(change: dict[str, Any]) -> None:
     assert plan(HERE, [job(**change)]).hash != plan(HERE, [job()]).hash
