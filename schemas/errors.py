@@ -54,6 +54,12 @@ class NamedInVain(CatalogError):
     exit_code = Exit.USAGE
 
 
+class MisfitError(CatalogError):
+    """The settings compare a column with a value that it cannot be compared with."""
+
+    exit_code = Exit.USAGE
+
+
 class LedgerError(FencepostError):
     """The ledger is absent, of another version, or moved by somebody else."""
 

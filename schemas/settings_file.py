@@ -102,10 +102,12 @@ class _Replacing:
         if isinstance(value, list):
             return [self.of(v, f"{place}[{i}]", depth + 1) for i, v in enumerate(value)]
         if isinstance(value, str):
-            return _VARIABLE.sub(lambda m: self._lookup(m[1], place), value)
+            return _writable(_VARIABLE.sub(lambda m: self._lookup(m[1], place), value), place)
         return value
 
     def _key(self, key: object, place: str) -> str:
+        if isinstance(key, str):
+            _writable(key, f"a name under {place or 'the top'}")
         if not isinstance(key, str):
             raise SettingsError(
                 f"the settings file {self._path} cannot be used: under {place or 'the top'} a name is not text, but"
@@ -122,6 +124,20 @@ class _Replacing:
         if name not in self._environment:
             raise SettingsError(f"{place}: the variable {name} is not set", hint=f"export {name}=… before the command")
         return self._environment[name]
+
+
+def _writable(text: str, place: str) -> str:
+    """What no database, broker or file could be handed."""
+    if "\0" in text or any("\ud800" <= sign <= "\udfff" for sign in text):
+        raise SettingsError(f"{place} holds a NUL or half a surrogate pair, which is no text", hint="write it without")
+    return text
+
+
+def _all_writable(value: Any, place: str) -> None:
+    if isinstance(value, str):
+        _writable(value, place)
+    for inner in (*value, *value.values()) if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _all_writable(inner, place)
 
 
 def _joined(place: str, key: object) -> str:
@@ -171,6 +187,7 @@ def override(values: dict[str, Any], name: str, text: str) -> tuple[str, ...]:
         node = below
     key = _key_for(last, node, place)
     node[key] = _value(text)
+    _all_writable(node[key], f"the environment variable {name}")
     return (*place, key)
 
 

@@ -196,8 +196,14 @@ _VALUES = (
     psycopg.errors.CannotCoerce,
     psycopg.errors.ProgramLimitExceeded,
 )
+#: What PostgreSQL cannot do with our statements on such a table.
+_NOT_WITH_IT = (psycopg.errors.FeatureNotSupported, psycopg.errors.ObjectNotInPrerequisiteState)
 _NOT_FOUND = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedFunction, psycopg.errors.UndefinedColumn)
 _TRIGGER = "look at the triggers of that table, and at what they want of a row: registry.insert can set more columns"
+_OTHERWISE = (
+    "a rule on INSERT, or a deferrable constraint where a row is in the way, leaves our statement no way: drop it, or let the"
+    " application register these rows"
+)
 _LOOKING = "our sessions look into no schema by themselves; ALTER FUNCTION … SET search_path for the trigger's function"
 
 
@@ -227,6 +233,8 @@ def _rules(what: str, table: str) -> Iterator[None]:
             f"cannot {what}: {error.diag.message_primary}",
             hint=f"a value of registry.insert, or a key, does not fit its column of {table}{trigger}",
         ) from None
+    except _NOT_WITH_IT as error:
+        raise RefusedRows(f"cannot {what}: {error.diag.message_primary}", hint=_OTHERWISE) from None
     except psycopg.Error as error:
         # `context` is where it came up, below our own statement.
         if not error.diag.context or (error.sqlstate or "XX").startswith(_SERVERS):

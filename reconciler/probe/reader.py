@@ -19,10 +19,17 @@ from psycopg.sql import Composable, Composed
 
 from reconciler.probe.arrays import Array, ArrayDumper
 from reconciler.probe.tables import Table, quoted
-from schemas.errors import CatalogError, FencepostError, UnavailableError
+from schemas.errors import CatalogError, FencepostError, MisfitError, UnavailableError
 
 Query: TypeAlias = sql.SQL | sql.Composed | bytes
 Params: TypeAlias = Sequence[Any] | Mapping[str, Any]
+
+#: A condition of the settings that PostgreSQL cannot put to a column: no such operator, or a literal the column cannot hold.
+_MISFITS = (psycopg.errors.UndefinedFunction, psycopg.errors.DatatypeMismatch, psycopg.DataError)
+_COMPARED = (
+    "source.scope and registry.accepted compare a column with values of its own kind: text with 'quoted text', numbers with"
+    " numbers, booleans with true and false"
+)
 
 
 class Plan(Enum):
@@ -112,9 +119,16 @@ class Reader:
         try:
             yield
         except psycopg.Error as error:
+            if self.where is not None and isinstance(error, _MISFITS):
+                raise MisfitError(f"{what} where {self._shown()}: {_words(error)}", hint=_COMPARED) from None
             # 42: no such table, column or operator, or no right to it; 22P02: a literal its column cannot hold.
             wrong = (error.sqlstate or "").startswith(("42", "22P02"))
             raise (CatalogError if wrong else UnavailableError)(f"{what}: {_words(error)}") from error
+
+    def _shown(self) -> str:
+        """The condition, short enough for a message; the scope is printed in every report."""
+        text = "" if self.where is None else self.where.as_string(self.connection).replace("%%", "%")
+        return text if len(text) <= 200 else f"{text[:200]}…"
 
     def sql(self, template: Any, **more: Composable) -> sql.Composed:
         """Fill in `{table}` (with the alias t), `{key}` (its first key column) and `{where}` (` AND …` or nothing)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from typing import Any
 
 import psycopg
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from databases.ledger import Ledger
 from reconciler import recall, undo
 from reconciler.ports import Silent
-from schemas.errors import CatalogError, UnavailableError
+from schemas.errors import CatalogError, Exit, MisfitError, UnavailableError
 from schemas.settings import Dsn
 from schemas.verdict import Report, Verdict
 from terminal.errors import report_failure
@@ -237,3 +238,47 @@ def test_one_data_type_that_cannot_be_inserted_keeps_no_other_from_it(items: Wor
     assert "'owner' must not be empty" in told["doc"].notes[0]
     assert "registry.insert: {owner: …}" in told["doc"].notes[0]
     assert outcome.report.verdict is Verdict.GAPS
+
+
+def test_a_rule_that_our_statement_cannot_pass_is_told_and_the_gaps_are(items: World) -> None:
+    items.rows([201])
+    on(
+        items.target,
+        "CREATE TABLE seen (item_id bigint)",
+        "CREATE RULE also AS ON INSERT TO item_registry DO ALSO INSERT INTO public.seen VALUES (new.item_id)",
+    )
+    outcome = items.cutover()
+    assert (outcome.report.verdict, outcome.report.data_types[0].backfilled) == (Verdict.GAPS, 0)
+    assert set(found(outcome)) == {"201"}
+    assert "a rule on INSERT" in outcome.report.data_types[0].notes[0]
+
+
+def test_a_deferrable_constraint_beside_a_row_that_is_in_the_way_is_told_and_the_gaps_are(items: World) -> None:
+    """PostgreSQL steps over no row of a table with such a constraint, whatever it is about."""
+    items.rows([201, 202])
+    on(
+        items.target,
+        "ALTER TABLE item_registry ADD slot int UNIQUE, ADD place int UNIQUE DEFERRABLE",
+        "UPDATE item_registry SET slot = 1 WHERE item_id = 1",
+    )
+    items.registry_extra = {"insert": {"state": 0, "slot": 1}}
+    outcome = items.cutover()
+    assert (outcome.report.verdict, outcome.report.data_types[0].backfilled) == (Verdict.GAPS, 0)
+    assert set(found(outcome)) == {"201", "202"}
+    assert "a deferrable constraint" in outcome.report.data_types[0].notes[0]
+
+
+@pytest.mark.parametrize(("extra", "of", "words"), [
+    ({"scope": [{"column": "project_id", "eq": "abc"}]}, "source", r't\."project_id" = \'abc\'.*integer'),
+    ({"scope": [{"column": "project_id", "in": [True]}]}, "source", r't\."project_id" IN \(true\).*integer = boolean'),
+    ({"scope": [{"column": "created_at", "gt": "yesterdayish"}]}, "source", "timestamp"),
+    ({"accepted": {"state": ["done"]}}, "registry", "smallint"),
+])  # fmt: skip
+def test_a_value_that_its_column_cannot_be_compared_with_is_an_error_of_the_settings(
+    items: World, extra: dict[str, Any], of: str, words: str
+) -> None:
+    setattr(items, f"{of}_extra", extra)
+    with pytest.raises(MisfitError, match=words) as failed:
+        items.gaps()
+    assert (failed.value.exit_code, failed.value.__cause__) == (Exit.USAGE, None)
+    assert "values of its own kind" in (failed.value.hint or "")

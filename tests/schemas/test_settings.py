@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -302,3 +303,13 @@ def test_a_variable_that_sets_nothing_possible_is_told_by_name(tmp_path: Path, n
 )
 def test_variables_that_mean_something_else_are_left_alone(tmp_path: Path, name: str) -> None:
     read(tmp_path, SMALL, {name: "tcp://10.0.0.1:9464"})
+
+
+@pytest.mark.parametrize("bad", ["a\0b", "\ud800"])
+def test_a_text_that_no_database_takes_is_refused_by_its_place_and_never_shown(tmp_path: Path, bad: str) -> None:
+    scope = [{"column": "name", "eq": bad}]
+    error = refused(tmp_path, changed("data_types.job_artifact.source.scope", scope))
+    assert "source.scope[0].eq holds a NUL or half a surrogate pair, which is no text" in str(error)
+    name = "FENCEPOST_DATA_TYPES__JOB_ARTIFACT__SOURCE__SCOPE"
+    error = refused(tmp_path, SMALL, {name: json.dumps(scope)})
+    assert f"the environment variable {name} holds" in str(error)
