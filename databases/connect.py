@@ -143,6 +143,7 @@ class _Refusal:
 
 _UP = "is the server up, and are host and port right?"
 _KNOWN = "are user and password right? in a URL the signs @ : / % of a password are percent-encoded"
+_FEWER = "or lower source.slices"
 _NO_POSTGRES = "what answers there is no PostgreSQL server"
 _REFUSALS = (
     _Refusal("Connection refused", "connection refused", _UP),
@@ -159,9 +160,11 @@ _REFUSALS = (
     _Refusal("certificate verify failed", "its certificate was not accepted", "is sslrootcert in the connection string right?"),
     _Refusal("invalid response to SSL negotiation", _NO_POSTGRES, "are host and port right?"),
     _Refusal("expected authentication request", _NO_POSTGRES, "are host and port right?"),
-    _Refusal("too many clients", "too many clients already", "raise max_connections, or lower source.slices"),
-    _Refusal("connection slots are reserved", "too many clients already", "raise max_connections, or lower source.slices"),
+    _Refusal("too many clients", "too many clients already", f"raise max_connections, {_FEWER}"),
+    _Refusal("connection slots are reserved", "too many clients already", f"raise max_connections, {_FEWER}"),
     _Refusal("closed the connection unexpectedly", "closed the connection unexpectedly", _UP),
+    _Refusal("too many connections for role", "too many connections for our role", f"raise its CONNECTION LIMIT, {_FEWER}"),
+    _Refusal("too many connections for database", "too many connections for it", f"raise its CONNECTION LIMIT, {_FEWER}"),
     _Refusal("does not exist", "does not exist", "are user and database right?"),
 )
 _UNKNOWN = _Refusal("", "", "are host, port, user and database right, and is the server up?")

@@ -50,7 +50,7 @@ class JsonDecoder:
         self.fits = self.projection.fits and all(
             len(plan.says) < MAX_LITERALS and all(len(m.literals) < MAX_LITERALS for m in plan.matches) for plan in plans
         )
-        self._envelopes = _Envelopes(self.projection, self.roots) if self.roots else None
+        self._envelopes = _Envelopes(self.projection, self.roots) if self.roots and self.projection.fits else None
         self._enveloped_before = False
         self._forms = Forms(plans, self._example)
         self._parsing = Worth()

@@ -26,6 +26,7 @@ from schemas.errors import BadRecord
 
 _SCALAR = int | float | str | bool | None | msgspec.UnsetType
 _FAILURES = (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError, TypeError)
+_ODD = re.compile(r'[\\"\x00-\x1f]')
 #: A name of ASCII letters can be spelled with escapes; then counting its plain spelling would not see it.
 _ESCAPED = re.compile(rb"\\u00[2-7]")
 
@@ -36,13 +37,13 @@ class Projection:
     def __init__(self, paths: Iterable[Path]) -> None:
         self.paths = tuple(dict.fromkeys(paths))
         shape = Shape.of(self.paths)
-        #: a path that is wanted itself and has wanted paths below it cannot be typed
-        self.fits = all(not _both(below) for below in shape.values())
+        #: a path that is wanted itself and has wanted paths below it cannot be typed, nor one of a name that msgspec refuses
+        self.fits = all(not _both(below) for below in shape.values()) and not any(map(_refused, self.paths))
         self.names = frozenset(name for path in self.paths for name in path)
         self.ascii = all(name.isascii() for name in self.names)
         self.nodes: dict[Path, type] = {}
         self.fields: dict[Path, str] = {}
-        self.root = self._struct(shape, ())
+        self.root = self._struct(shape if self.fits else Shape(), ())
         self.decoder: Any = msgspec.json.Decoder(self.root)
         self.empty = self.root()
         #: every path on the way, grouped by its last name
@@ -100,6 +101,11 @@ class Projection:
             size = len(path)
             self._inner[path] = Projection(p[size:] for p in self.paths if len(p) > size and p[:size] == path)
         return self._inner[path]
+
+
+def _refused(path: Path) -> bool:
+    """Whether a column of a table has a name that no field of a struct may have."""
+    return any(_ODD.search(name) for name in path)
 
 
 def _both(shape: Shape) -> bool:

@@ -7,8 +7,9 @@ it: a row that left the scope is as good as gone.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -20,6 +21,7 @@ from reconciler.backfill.batches import Batch, Mask
 from reconciler.backfill.standing import prepared, standing, values
 from reconciler.probe import Table, condition
 from schemas.data_types import Condition, DataType
+from schemas.errors import RefusedRows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +55,8 @@ class Source:
         def ask() -> Look:
             with renamed(f"read {table.qualified} again"):
                 if columns:
-                    there, found = values(self.connection, table, batch, columns, where)
+                    with _text(table, columns):
+                        there, found = values(self.connection, table, batch, columns, where)
                     return Look(there=there, values=found)
                 return Look(there=standing(self.connection, table, batch, where), values=[])
 
@@ -76,3 +79,15 @@ class Source:
 
     def _in_thread(self, ask: Callable[[], Look]) -> Future[Look]:
         return self._thread.submit(ask)
+
+
+@contextmanager
+def _text(table: Table, columns: Sequence[str]) -> Iterator[None]:
+    """A database of another encoding may hold what is no text to us: its rows stay missing, and all else is told."""
+    try:
+        yield
+    except (psycopg.errors.CharacterNotInRepertoire, psycopg.errors.UntranslatableCharacter) as error:
+        raise RefusedRows(
+            f"cannot read {', '.join(columns)} of {table.qualified}: {error.diag.message_primary}",
+            hint="registry.insert carries values of the source over as UTF-8 text; leave that column out",
+        ) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import timedelta
 
 import psycopg
@@ -159,3 +160,16 @@ def test_our_own_errors_pass_the_door_unchanged() -> None:
     with pytest.raises(LedgerError) as caught, renamed("look"):
         raise error
     assert caught.value is error
+
+
+def test_a_roles_connection_limit_is_told_as_such(database: str) -> None:
+    role = f"limited_{database.rpartition('/')[2]}"
+    with psycopg.connect(database, autocommit=True) as db:
+        db.execute(f"CREATE ROLE {role} LOGIN CONNECTION LIMIT 1")
+        try:
+            dsn = Dsn(database.replace("postgres@", f"{role}@"))
+            with closing(connect(dsn, "the source")), pytest.raises(UnavailableError, match="too many connections") as refused:
+                connect(dsn, "the source")
+            assert "CONNECTION LIMIT" in (refused.value.hint or "")
+        finally:
+            db.execute(f"DROP ROLE {role}")

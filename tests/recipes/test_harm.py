@@ -258,10 +258,11 @@ def test_a_deferrable_constraint_beside_a_row_that_is_in_the_way_is_told_and_the
     items.rows([201, 202])
     on(
         items.target,
-        "ALTER TABLE item_registry ADD slot int UNIQUE, ADD place int UNIQUE DEFERRABLE",
-        "UPDATE item_registry SET slot = 1 WHERE item_id = 1",
+        # Looked into in the order of their names: the one that defers before the one that a row conflicts with.
+        "ALTER TABLE item_registry ADD a int UNIQUE DEFERRABLE, ADD z int UNIQUE",
+        "UPDATE item_registry SET z = 1 WHERE item_id = 1",
     )
-    items.registry_extra = {"insert": {"state": 0, "slot": 1}}
+    items.registry_extra = {"insert": {"state": 0, "z": 1}}
     outcome = items.cutover()
     assert (outcome.report.verdict, outcome.report.data_types[0].backfilled) == (Verdict.GAPS, 0)
     assert set(found(outcome)) == {"201", "202"}
@@ -282,3 +283,23 @@ def test_a_value_that_its_column_cannot_be_compared_with_is_an_error_of_the_sett
         items.gaps()
     assert (failed.value.exit_code, failed.value.__cause__) == (Exit.USAGE, None)
     assert "values of its own kind" in (failed.value.hint or "")
+
+
+def test_text_of_the_source_that_is_no_utf8_keeps_its_rows_out_and_the_gaps_are_told(items: World, postgres: Postgres) -> None:
+    name = f"{items.source.rpartition('/')[2]}_ascii"
+    with postgres.connect() as db:
+        db.execute(f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
+    try:
+        items.source = postgres.dsn(name)
+        on(
+            items.source,
+            "CREATE TABLE items (id bigint PRIMARY KEY, created_at timestamptz, name text)",
+            r"INSERT INTO items SELECT g, now(), convert_from('\xff', 'SQL_ASCII') FROM generate_series(1, 101) g",
+        )
+        on(items.target, "ALTER TABLE item_registry ADD name text")
+        items.registry_extra = {"insert": {"name": {"source": "name"}}}
+        not_written(items.cutover().report, "no registry row was inserted")
+        items.registry_extra = {}
+        assert items.cutover().report.verdict is Verdict.CLEAR
+    finally:
+        postgres.drop_database(name)

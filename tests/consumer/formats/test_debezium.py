@@ -105,6 +105,15 @@ def test_a_quoted_name_may_hold_the_dot_that_parts_schema_and_table() -> None:
     assert keys(reader.decode(batch(values, topic="p.My_Schema.a__b_"))) == [("CREATE", 0)]
 
 
+@pytest.mark.parametrize("column", ['k"0', "a\\b", "a\tb"])
+def test_a_key_column_may_have_any_name_that_a_table_allows(column: str) -> None:
+    declared = data_type("debezium-json", key='"' + column.replace('"', '""') + '"')
+    records = [change("c", {column: 1}), {"schema": {}, "payload": change("d", None, {column: 2})}, change("c", {"k": 3})]
+    decoded = decoder(route(declared)).decode(batch([as_json(record) for record in records]))
+    assert keys(decoded) == [("CREATE", 1), ("DELETE", 2)]
+    assert len(reasons(decoded)) == 1
+
+
 def test_a_record_that_names_no_schema_is_told_by_its_table_alone(form: str) -> None:
     assert keys(decode(form, change("c", after=1, schema=None))) == [("CREATE", 1)]
 
