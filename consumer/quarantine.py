@@ -110,7 +110,7 @@ def read_again(
     wanted = [r for r in wanted if r.id not in failed]
     if wanted:
         topics = sorted({r.topic for r in wanted})
-        with opened_decoders(settings, key_types, topics, decoders) as decode:
+        with opened_decoders(settings, key_types, topics, decoders, sparing=False) as decode:
             failed |= _again(ledger, key_types, streams or kafka(settings), decode, wanted, by)
     return Settlement(settled=tuple(i for i in ids if i not in failed), failed=failed)
 

@@ -45,8 +45,10 @@ def opened_decoders(
     key_types: Mapping[str, KeyType],
     topics: Collection[str],
     given: Mapping[str, Decoder] | None = None,
+    *,
+    sparing: bool = True,
 ) -> Iterator[dict[str, Decoder]]:
-    """A decoder per topic, over one schema source. `given` replaces them, in tests."""
+    """A decoder per topic, over one schema source. `given` replaces them, in tests. `sparing`: of a schema registry."""
     if given is not None:
         yield {topic: given[topic] for topic in topics}
         return
@@ -55,7 +57,7 @@ def opened_decoders(
 
     routes = {topic: routes_of(settings, key_types, topic) for topic in topics}
     avro = any(route.data_type.format.is_avro for of in routes.values() for route in of)
-    source = open_source(settings.event_log) if avro else None
+    source = open_source(settings.event_log, sparing=sparing) if avro else None
     try:
         yield {topic: decoder_for(topic, of, settings.event_log, source) for topic, of in routes.items()}
     finally:

@@ -6,6 +6,7 @@ every byte must be used up. Chunks go through `avro_columns`, odd records and sc
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -94,7 +95,7 @@ class AvroDecoder:
             for row in group.rows.tolist():
                 gathering.refuse(row, _misframed(gathering.values[row] or b""))
             return
-        bound = self._bind(number)
+        bound = self._bind(number, len(group.rows))
         if isinstance(bound, str):
             for row in group.rows.tolist():
                 gathering.refuse(row, bound)
@@ -120,13 +121,13 @@ class AvroDecoder:
             aside.append((bound, group.rows[cursors.aside]))
         return doubtful
 
-    def _bind(self, number: int) -> Bound | str:
-        """The schema of this id; text: why it cannot be used. UnavailableError passes through."""
+    def _bind(self, number: int, records: int) -> Bound | str:
+        """The schema of this id, which so many records name; text: why it cannot be used. UnavailableError passes through."""
         found = self._bound.get(number)
         if found is None:
             weight = 1
             try:
-                texts = self._schemas.schema(number)
+                texts = self._schemas.schema(number, records)
                 weight += sum(map(len, texts))
                 found = self._compiled(texts)
             except UnknownSchema as error:
@@ -219,8 +220,11 @@ def _by_schema(chunk: Chunk) -> Iterator[tuple[int | None, Group]]:
         yield _number(first), every
         return
     yield _number(first), every.some(np.flatnonzero(frames == first))
-    for frame in np.unique(frames[other]).tolist():
-        yield _number(frame), every.some(other[frames[other] == frame])
+    order = other[np.argsort(frames[other], kind="stable")]
+    sorted_ = frames[order]
+    cuts = [0, *(np.flatnonzero(sorted_[1:] != sorted_[:-1]) + 1).tolist(), len(order)]
+    for low, high in itertools.pairwise(cuts):
+        yield _number(int(sorted_[low])), every.some(order[low:high])
 
 
 def _number(frame: int) -> int | None:

@@ -57,8 +57,8 @@ class UnknownSchema(BadRecord):
 class SchemaSource(Protocol):
     """Where Avro schemas are found by their id."""
 
-    def schema(self, number: int) -> tuple[str, ...]:
-        """The schema's text, last; before it the schemas it refers to.
+    def schema(self, number: int, records: int = 1) -> tuple[str, ...]:
+        """The schema's text, last; before it the schemas it refers to. `records`: how many ask for it.
 
         Raises UnknownSchema, BadRecord where it can never be used, UnavailableError where the source is away.
         """

@@ -2,7 +2,7 @@
 
 An id that the source does not know is the record's fault (BadRecord); a source that is away, slow, redirects, or answers
 nonsense is nobody's (UnavailableError): the record must then be read again later, not set aside. What an id means never
-changes, so it is asked once, as long as it is remembered (`remembered`).
+changes, so it is asked once, as long as it is remembered (`remembered`). A registry is asked within bounds (`sparing`).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from urllib.parse import quote, urlsplit
 
 from consumer.formats.contract import SchemaSource, UnknownSchema
 from consumer.formats.remembered import Remembered
+from consumer.formats.sparing import Allowance
 from schemas.errors import BadRecord, SettingsError, UnavailableError
 from schemas.settings import EventLogSettings, SchemaRegistrySettings
 
@@ -33,12 +34,14 @@ UNKNOWN_S = 30.0
 #: What is remembered: schemas, and the characters of their texts together; ids that were unknown.
 KEPT_SCHEMAS, KEPT_TEXT, KEPT_UNKNOWN = 1000, 8 << 20, 10_000
 _MISSING_CODES = {40401, 40402, 40403}
+#: Registries number schemas with 32 bits and a sign; of a larger number one may answer that it has no such page.
+MAX_ID = 2**31 - 1
 
 
-def open_source(event_log: EventLogSettings) -> SchemaSource:
-    """As the settings say. Raises SettingsError where they say nothing."""
+def open_source(event_log: EventLogSettings, *, sparing: bool = True) -> SchemaSource:
+    """As the settings say. Raises SettingsError where they say nothing. `sparing`: see `RegistrySource`."""
     if event_log.schema_registry is not None:
-        return RegistrySource(event_log.schema_registry)
+        return RegistrySource(event_log.schema_registry, sparing=sparing)
     if event_log.schemas is not None:
         return FolderSource(event_log.schemas)
     raise SettingsError(
@@ -53,11 +56,11 @@ class FolderSource:
         self.folder = folder
         self._known = Remembered[tuple[str, ...]](count=KEPT_SCHEMAS, weight=KEPT_TEXT)
 
-    def schema(self, number: int) -> tuple[str, ...]:
+    def schema(self, number: int, records: int = 1) -> tuple[str, ...]:
         found = self._known.get(number)
         if found is None:
             try:
-                with (self.folder / f"{number}.avsc").open("rb") as file:
+                with open(f"{self.folder}/{number}.avsc", "rb") as file:  # noqa: PTH123 - a flood of ids asks for speed
                     data = file.read(MAX_ANSWER + 1)
             except FileNotFoundError:
                 raise UnknownSchema(f"schema id {number} is unknown to the folder of schemas") from None
@@ -81,10 +84,18 @@ def _checked(data: bytes, number: int) -> str:
 
 
 class RegistrySource:
-    """A Confluent-compatible schema registry. `clock` tells seconds that only grow."""
+    """A Confluent-compatible schema registry. `clock` tells seconds that only grow.
+
+    `sparing`: a flood of unknown ids is not asked for one by one. Not so where an operator names each record.
+    """
 
     def __init__(
-        self, settings: SchemaRegistrySettings, *, total_s: float = TOTAL_S, clock: Callable[[], float] = time.monotonic
+        self,
+        settings: SchemaRegistrySettings,
+        *,
+        sparing: bool = True,
+        total_s: float = TOTAL_S,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings, self._total_s, self._clock = settings, total_s, clock
         parts = urlsplit(settings.url)
@@ -92,22 +103,35 @@ class RegistrySource:
         self._tls = parts.scheme == "https"
         self._known = Remembered[tuple[str, ...]](count=KEPT_SCHEMAS, weight=KEPT_TEXT)
         self._unknown = Remembered[tuple[float, str]](count=KEPT_UNKNOWN, weight=KEPT_UNKNOWN)
+        self._allowance = Allowance(clock) if sparing else None
 
     @property
     def place(self) -> str:
         return f"the schema registry at {self._host}{f':{self._port}' if self._port else ''}"
 
-    def schema(self, number: int) -> tuple[str, ...]:
+    def schema(self, number: int, records: int = 1) -> tuple[str, ...]:
         known = self._known.get(number)
         if known is not None:
             return known
+        if number > MAX_ID:
+            raise UnknownSchema(f"schema id {number} is unknown: no registry gives such a number")
         until, reason = self._unknown.get(number) or (0.0, "")
         if reason and self._clock() < until:
             raise UnknownSchema(reason)
+        if self._allowance is not None and not self._allowance.may_ask(number, records):
+            late = f"schema id {number} was not asked for yet: too many ids before it were unknown to {self.place}"
+            raise UnknownSchema(reason or late)
+        return self._asked(number)
+
+    def _asked(self, number: int) -> tuple[str, ...]:
+        began = self._clock()
         try:
             found = tuple(self._resolved(f"/schemas/ids/{number}", f"schema id {number}", [MAX_REFERENCES]))
-        except UnknownSchema as error:
-            self._unknown.put(number, (self._clock() + UNKNOWN_S, str(error)))
+        except BadRecord as error:
+            if isinstance(error, UnknownSchema):
+                self._unknown.put(number, (self._clock() + UNKNOWN_S, str(error)))
+            if self._allowance is not None:
+                self._allowance.spend(self._clock() - began)
             raise
         self._known.put(number, found, sum(map(len, found)))
         return found

@@ -8,10 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 
 from consumer import quarantine
 from consumer.catch_up import catch_up
 from consumer.formats.contract import Decoder
+from consumer.formats.schema_source import MAX_ID
 from consumer.settlement import Settlement
 from consumer.settling import record_text, settlement_text, unsettled
 from consumer.streams.memory import MemoryLog
@@ -22,6 +24,8 @@ from schemas.events import Decoded, RawBatch, Unreadable
 from schemas.log_state import AcceptedRecords
 from schemas.settings import Settings
 from tests.consumer.support import KEY_TYPES, credited, event, fill, rows, settings, words
+from tests.stack.processes import LOOPBACK
+from tests.stack.registry import SchemaRegistry
 
 
 class Blind:
@@ -161,3 +165,39 @@ def test_texts_tell_where_and_why(about: Settings, ledger: Ledger, log: MemoryLo
     shown = record_text(quarantine.show(ledger, record.id))
     assert "at offset 0" in shown
     assert "12x" in shown
+
+
+def test_a_record_whose_schema_was_not_asked_for_in_a_flood_is_read_again(
+    database: str, ledger: Ledger, log: MemoryLog, schema_registry: SchemaRegistry, topic_name: str
+) -> None:
+    """Failure mode 84."""
+    long = {"type": "record", "name": "R", "fields": [{"name": "id", "type": "long"}]}
+    with SchemaRegistryClient({"url": schema_registry.url}) as client:
+        number = client.register_schema(f"{topic_name}-value", Schema(json.dumps(long), "AVRO"))
+    kafka = {"bootstrap.servers": "memory:1", "group.id": "g"}
+    about = Settings(
+        source={"dsn": database}, registry={"dsn": database},
+        event_log={"kafka": kafka, "schema_registry": {"url": schema_registry.url}},
+        data_types={"job": {
+            "topics": ["jobs"], "format": "avro", "event": {"key": "id"}, "source": {"table": "public.jobs", "key": "id"},
+            "registry": {"table": "public.job_registry", "key": "record_id"},
+        }},
+    )  # fmt: skip
+    beyond = MAX_ID + 1
+    # Ids of one chunk are asked for in the order of their last byte: ours comes behind the flood.
+    flood = [0x01_00_00_00 + (n << 8) + (number % 256 == 0) for n in range(300)]
+    for other in [*flood, beyond, number]:
+        log.append("jobs", b"\0" + other.to_bytes(4, "big") + b"\x0e")
+    state = catch_up(about, ledger, KEY_TYPES, streams=log.stream)
+    assert (state.drained, sum(state.quarantined.values())) == (True, 302)
+    aside = {record.offset: record for record in quarantine.list_(ledger, limit=400)}
+    asked = [record for record in aside.values() if f"is unknown to the schema registry at {LOOPBACK}" in record.reason]
+    assert 0 < len(asked) < 200
+    assert aside[300].reason == f"schema id {beyond} is unknown: no registry gives such a number"
+    assert aside[301].reason.startswith(f"schema id {number} was not asked for yet")
+    late = [record for record in aside.values() if "was not asked for yet" in record.reason]
+    assert len(asked) + len(late) + 1 == 302
+    done = again(about, ledger, log, [aside[301].id, late[0].id])
+    assert done.settled == (aside[301].id,)
+    assert f"schema id {flood[late[0].offset]} is unknown to the schema registry" in done.failed[late[0].id]
+    assert credited(ledger) == {7}

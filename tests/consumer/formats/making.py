@@ -35,7 +35,7 @@ class Schemas:
         self.known = {number: (json.dumps(schema),) for number, schema in enumerate(schemas, 1)}
         self.asked = 0
 
-    def schema(self, number: int) -> tuple[str, ...]:
+    def schema(self, number: int, records: int = 1) -> tuple[str, ...]:
         self.asked += 1
         if number not in self.known:
             raise UnknownSchema(f"schema id {number} is unknown to the test")

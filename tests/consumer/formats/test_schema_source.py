@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import socket
 import threading
 import time
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from consumer.formats import decoder_for, schema_source
+from consumer.formats import decoder_for, schema_source, sparing
 from consumer.formats.contract import UnknownSchema
 from consumer.formats.schema_source import MAX_ANSWER, FolderSource, RegistrySource, open_source
 from schemas.errors import BadRecord, SettingsError, UnavailableError
@@ -281,3 +282,84 @@ def test_what_a_registry_told_of_ever_new_ids_is_kept_within_bounds(monkeypatch:
             else:
                 assert made.schema(number)[0].endswith(f"/{number}")
         assert (len(made._known), len(made._unknown), len(asked)) == (5, 5, 40)
+
+
+def known_only(*numbers: int) -> Callable[[str, Any], Answer]:
+    def answer(path: str, _headers: Any) -> Answer:
+        if int(path.rpartition("/")[2]) in numbers:
+            return 200, json.dumps({"schema": json.dumps(LONG)}).encode(), {}
+        return 404, b'{"error_code": 40403}', {}
+
+    return answer
+
+
+def test_a_flood_of_unknown_ids_asks_little_and_a_new_schema_in_its_midst_is_found() -> None:
+    """Failure mode 84."""
+    chance, now = random.Random(84), [0.0]
+    declared = data_type("avro", event={"key": "id"})
+    with registry(known_only(5, 6)) as (url, asked):
+        made = decoder_for("t", [route(declared)], LOG, source(url, clock=lambda: now[0]))
+        reads = 30
+        for read in range(reads):
+            noise = [b"\0" + chance.randbytes(4) + b"\x0a" for _ in range(300)]
+            sound = [as_avro({"id": n}, LONG, 6 if read >= 10 and n % 2 else 5) for n in range(100)]
+            mixed = noise + sound
+            chance.shuffle(mixed)
+            decoded = made.decode(batch(mixed))
+            assert sorted(int(str(key)) for _, key in keys(decoded)) == list(range(100))
+            assert len(reasons(decoded)) == 300
+            now[0] += 0.1
+        assert len(asked) <= 2 + (sparing.SAVED_S + now[0]) / sparing.PRICE_S
+        assert {f"/apis/ccompat/v7/schemas/ids/{n}" for n in (5, 6)} <= {*asked}
+
+
+def test_a_schema_named_once_a_read_is_asked_for_when_it_is_named_again() -> None:
+    now = [0.0]
+    with registry(known_only(7)) as (url, asked):
+        made = source(url, clock=lambda: now[0])
+        for number in range(1000, 1100):
+            with pytest.raises(UnknownSchema):
+                made.schema(number)
+        with pytest.raises(UnknownSchema, match="schema id 7 was not asked for yet: too many ids before it were unknown to"):
+            made.schema(7)
+        assert made.schema(7) == (json.dumps(LONG),)
+        assert len(asked) == 21
+
+
+def test_an_id_whose_answer_is_old_keeps_it_while_nothing_can_be_asked() -> None:
+    now = [0.0]
+    with registry(known_only()) as (url, asked):
+        made = source(url, clock=lambda: now[0])
+        for number in [*range(1, 61), *range(1, 61)]:
+            with pytest.raises(UnknownSchema, match=f"schema id {number} "):
+                made.schema(number)
+        assert len(asked) == 40
+        now[0] = 31.0  # all answers are old, and the allowance is for forty again: those that waited are the first
+        for number in range(60, 0, -1):
+            with pytest.raises(UnknownSchema, match=f"schema id {number} is unknown to"):
+                made.schema(number)
+        assert len(asked) == 80
+
+
+def test_where_an_operator_names_the_records_each_id_is_asked_for() -> None:
+    with registry(known_only(7)) as (url, asked):
+        settings = EventLogSettings.model_validate(
+            {"kafka": {"bootstrap.servers": "b", "group.id": "g"}, "schema_registry": {"url": url}}
+        )
+        made = open_source(settings, sparing=False)
+        for number in range(1000, 1100):
+            with pytest.raises(UnknownSchema, match="is unknown"):
+                made.schema(number)
+        assert made.schema(7) == (json.dumps(LONG),)
+        assert len(asked) == 101
+
+
+def test_a_number_that_no_registry_gives_is_not_asked_for() -> None:
+    """Were it answered like an address that the registry does not have, the tracker would wait for ever."""
+    with registry(told({"error_code": 404, "message": "HTTP 404 Not Found"}, 404)) as (url, asked):
+        for number in (2**31, 2**32 - 1):
+            with pytest.raises(UnknownSchema, match=f"schema id {number} is unknown: no registry gives such a number"):
+                source(url).schema(number)
+        assert not asked
+        with pytest.raises(UnavailableError):
+            source(url).schema(2**31 - 1)
