@@ -38,6 +38,8 @@ WRITER = "registry"
 TTL = timedelta(seconds=15)
 #: How long an acquisition waits for a batch that is being written under the lease.
 PATIENCE = timedelta(seconds=10)
+#: The constraint besides the primary key; its name is the same in every language of a server.
+_EPOCH = "lease_name_epoch_key"
 
 
 class Rank(IntEnum):
@@ -114,6 +116,8 @@ def acquire(
             )
             epoch = connection.execute(taking).scalar_one_or_none()
     except UnavailableError as error:
+        if _EPOCH in str(error):  # the row was made a moment ago by another; an upsert waits at one of its indexes only
+            return acquire(ledger, run, rank=rank, holder=holder, name=name, ttl=ttl)
         in_use = holder_of(ledger, name)
         if in_use is None or "lock timeout" not in str(error):
             raise

@@ -5,14 +5,17 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 
 import psycopg
 import pytest
+import sqlalchemy as sa
 
 from databases.ledger import Ledger
 from reconciler import lease
 from reconciler.lease import Held, Rank, Taken, acquire, holder_of
+from schemas import ledger as tables
 from schemas.settings import Dsn
 from tests.stack.processes import wait_until
 
@@ -75,6 +78,23 @@ def test_of_many_captains_exactly_one_wins(ledger: Ledger) -> None:
             thread.join()
         assert len(won) == 1
         won[0].release()
+
+
+def test_of_many_captains_of_a_ledger_without_any_lease_exactly_one_wins_and_none_fails(ledger: Ledger) -> None:
+    """Several unique indexes hold the row, and an upsert waits at one of them only."""
+    for _ in range(20):
+        with ledger.begin() as connection:
+            connection.execute(sa.delete(tables.lease))
+        start = threading.Barrier(8)
+
+        def try_it(start: threading.Barrier = start) -> Held | Taken:
+            start.wait()
+            return acquire(ledger, "run")
+
+        with ThreadPoolExecutor(8) as captains:
+            found = [done.result() for done in [captains.submit(try_it) for _ in range(8)]]
+        (won,) = [one for one in found if isinstance(one, Held)]
+        won.release()
 
 
 def test_every_acquisition_and_release_raises_the_epoch(ledger: Ledger) -> None:
