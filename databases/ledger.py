@@ -6,8 +6,10 @@ others say so where it is absent and create nothing.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,8 @@ from schemas.settings import Dsn, Settings
 MIGRATIONS = Path(__file__).parent.parent / "schemas" / "migrations"
 #: Chosen once, at random; only one migration may run at a time in a database.
 _LOCK = 0x66656E6365706F
+#: A connection that lay idle for longer is asked whether it still leads anywhere. Far less than a server's restart takes.
+IDLE_S = 0.05
 _VERSION = sa.Table("alembic_version", sa.MetaData(), sa.Column("version_num", sa.Text))
 
 
@@ -36,9 +40,10 @@ class Ledger:
             creator=self._connect,
             poolclass=QueuePool,
             pool_size=4,
-            pool_pre_ping=True,
             use_native_hstore=False,  # the ledger has none: one question less for each connection
         )
+        sa.event.listen(engine, "checkin", _given_back)
+        sa.event.listen(engine, "checkout", partial(_still_there, engine.dialect))
         self.engine = engine.execution_options(schema_translate_map={None: schema})
 
     @classmethod
@@ -136,6 +141,24 @@ class Ledger:
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+def _given_back(_: object, record: Any) -> None:
+    record.info["at"] = time.monotonic()
+
+
+def _still_there(dialect: sa.Dialect, raw: Any, record: Any, _: object) -> None:
+    """Ask a connection that lay idle whether it still leads anywhere; where it does not, the pool opens another.
+
+    A command has its next statement a moment after the last, dozens of them: to ask before each doubles its round trips.
+    """
+    at = record.info.get("at")
+    if at is None or time.monotonic() - at <= IDLE_S:
+        return
+    try:
+        dialect.do_ping(raw)
+    except psycopg.Error as error:
+        raise sa.exc.InvalidatePoolError("the connection is gone") from error
 
 
 def head() -> str:
