@@ -19,7 +19,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from pydantic import BaseModel, SecretStr
-from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
+from sqlalchemy.dialects.postgresql import insert
 
 from databases.ledger import Ledger
 from reconciler import alive
@@ -278,33 +278,48 @@ class Link:
 
 def links(connection: sa.Connection, run: str | None = None) -> Iterator[Link]:
     """The chain in its order, or one run of it. The server hashes reports and keys, so that little travels."""
-    r = tables.run.c
-    query = (
-        sa.select(
-            r.id,
-            r.number,
-            r.previous,
-            r.digest,
-            r.kind,
-            r.settings,
-            r.state,
-            r.verdict,
-            r.exit_code,
-            r.note,
-            _micros(r.started_at),
-            _micros(r.finished_at),
-            _hashed(r.report),
-            _proofs_hash(),
-            _gaps_hash(),
-            _backfills_hash(),
-            _hashed(sa.cast(r.world, sa.Text)),
-            _removals_hash(),
-        )
-        .where(r.number.is_not(None))
-        .order_by(r.number)
+    r = tables.run.alias("r")
+    columns = (
+        *(
+            "r.id",
+            "r.number",
+            "r.previous",
+            "r.digest",
+            "r.kind",
+            "r.settings",
+            "r.state",
+            "r.verdict",
+            "r.exit_code",
+            "r.note",
+        ),
+        *(f"CAST(EXTRACT(epoch FROM {column}) * 1000000 AS bigint)" for column in ("r.started_at", "r.finished_at")),
+        _hashed("r.report"),
     )
-    if run is not None:
-        query = query.where(r.id == run)
+    query: sa.Select[*tuple[Any, ...]] = sa.select(
+        *map(sa.literal_column, columns),
+        _lines_hash(tables.proof, "t.number, t.name, t.data_type, t.held, t.seen, t.try", "t.number"),
+        _lines_hash(
+            tables.gap,
+            "t.data_type, t.class, t.cause, t.chunk, t.count, encode(sha256(t.keys), 'hex')",
+            't.data_type COLLATE "C", t.class COLLATE "C", t.cause COLLATE "C", t.chunk',
+        ),
+        # What the run meant to insert and did; not what became of it later: undo and a next run move that on.
+        _lines_hash(
+            tables.backfill,
+            "t.data_type, t.batch, t.target, t.kinds, t.xid,"
+            " encode(sha256(t.planned), 'hex'), encode(sha256(t.inserted), 'hex')",
+            't.data_type COLLATE "C", t.batch',
+        ),
+        sa.literal_column(_hashed("CAST(r.world AS text)")),
+        # What the run removed from the registry, and how it stood before; not what was put back later.
+        _lines_hash(
+            tables.removal,
+            "t.data_type, t.batch, t.target, t.kinds, t.xid, t.action,"
+            f" encode(sha256(t.keys), 'hex'), {_hashed('CAST(t.before AS text)')}",
+            't.data_type COLLATE "C", t.batch',
+        ),
+    ).select_from(r)
+    query = query.where(r.c.number.is_not(None), *([] if run is None else [r.c.id == run])).order_by(r.c.number)
     for row in connection.execute(query):
         *said, backfills, world, removals = row[4:]
         if removals is not None:  # runs that removed nothing read as before there were removals
@@ -313,49 +328,18 @@ def links(connection: sa.Connection, run: str | None = None) -> Iterator[Link]:
         yield Link(row[0], row[1], row[2], row[3], tuple(said) if world is None else (*said, backfills, world))
 
 
-def _micros(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-    return sa.cast(sa.func.extract("epoch", column) * 1_000_000, sa.BigInteger)
+# Written out: put together from its parts, function by function, this one statement costs a run more than all others.
 
 
-def _hashed(text: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-    return sa.func.encode(sa.func.sha256(sa.func.convert_to(text, "UTF8")), "hex")
+def _hashed(text: str) -> str:
+    return f"encode(sha256(convert_to({text}, 'UTF8')), 'hex')"
 
 
-def _proofs_hash() -> sa.ScalarSelect[Any]:
-    p = tables.proof.c
-    return _lines_hash(tables.proof, (p.number, p.name, p.data_type, p.held, p.seen, p["try"]), (p.number,))
-
-
-def _gaps_hash() -> sa.ScalarSelect[Any]:
-    g = tables.gap.c
-    keys = sa.func.encode(sa.func.sha256(g["keys"]), "hex")
-    order = tuple(sa.collate(column, "C") for column in (g.data_type, g["class"], g.cause))
-    return _lines_hash(tables.gap, (g.data_type, g["class"], g.cause, g.chunk, g["count"], keys), (*order, g.chunk))
-
-
-def _backfills_hash() -> sa.ScalarSelect[Any]:
-    """What the run meant to insert and did; not what became of it later: undo and a next run move that on."""
-    b = tables.backfill.c
-    keys = (sa.func.encode(sa.func.sha256(column), "hex") for column in (b.planned, b.inserted))
-    return _lines_hash(
-        tables.backfill, (b.data_type, b.batch, b.target, b.kinds, b.xid, *keys), (sa.collate(b.data_type, "C"), b.batch)
-    )
-
-
-def _removals_hash() -> sa.ScalarSelect[Any]:
-    """What the run removed from the registry, and how it stood before; not what was put back later."""
-    m = tables.removal.c
-    before = _hashed(sa.cast(m.before, sa.Text))
-    keys = sa.func.encode(sa.func.sha256(m["keys"]), "hex")
-    columns = (m.data_type, m.batch, m.target, m.kinds, m.xid, m.action, keys, before)
-    return _lines_hash(tables.removal, columns, (sa.collate(m.data_type, "C"), m.batch))
-
-
-def _lines_hash(table: sa.Table, columns: Sequence[Any], order: Sequence[Any]) -> sa.ScalarSelect[Any]:
+def _lines_hash(table: sa.Table, line: str, order: str) -> sa.ScalarSelect[Any]:
     """One hash over a run's rows of a table, in a fixed order; NULL where there are none."""
-    line = sa.cast(sa.func.jsonb_build_array(*columns), sa.Text)
-    lines = sa.func.string_agg(line, aggregate_order_by(sa.literal_column("E'\\n'"), *order))
-    return sa.select(_hashed(lines)).where(table.c.run == tables.run.c.id).correlate(tables.run).scalar_subquery()
+    lines = _hashed(f"string_agg(CAST(jsonb_build_array({line}) AS text), E'\\n' ORDER BY {order})")
+    hashed: sa.ColumnElement[Any] = sa.literal_column(lines)
+    return sa.select(hashed).select_from(table.alias("t")).where(sa.text("t.run = r.id")).scalar_subquery()
 
 
 def _sha256(text: str) -> str:
