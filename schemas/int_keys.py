@@ -205,8 +205,29 @@ def _united(columns: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
 
 def _among(a: npt.NDArray[np.int64], b: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
     """For each of a, is it in b? Both ascending, without repeats, not empty."""
-    if np.array_equal(a, b):
-        return np.ones(len(a), np.bool_)
+    out = np.ones(len(a), np.bool_)
+    at = there = 0
+    # Most sets that are held against one another are nearly the same: from one difference on to the next, side by side.
+    for _ in range(_FEW):
+        count = min(len(a) - at, len(b) - there)
+        unlike = a[at : at + count] != b[there : there + count]
+        step = int(unlike.argmax()) if count else 0
+        if not count or not unlike[step]:
+            out[at + count :] = False
+            return out
+        at, there = at + step, there + step
+        if a[at] < b[there]:
+            out[at] = False
+            at += 1
+        else:
+            there += 1
+    out[at:] = _looked_up(a[at:], b[there:])
+    return out
+
+
+def _looked_up(a: npt.NDArray[np.int64], b: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    if not len(a) or not len(b):
+        return np.zeros(len(a), np.bool_)
     if len(a) >= 8 * len(b):
         out = np.zeros(len(a), np.bool_)
         at = np.minimum(np.searchsorted(a, b), len(a) - 1)
@@ -235,6 +256,8 @@ def _run(first: int, end: int) -> BitMap64:
 BITS_END = 1 << 64
 #: What is shorter is read as a bitmap in no time.
 _SPARSE_BYTES = 1 << 12
+#: So many differences are found one by one before all of the rest is looked up.
+_FEW = 16
 _DENSE_CUT = 1 << 28  # a mask of so many numbers takes 4096 containers
 #: Keys this far apart on average are held in a column: 8 bytes each, where a container of few costs some 60.
 _APART = 1 << 12

@@ -99,17 +99,29 @@ def _ints(worker: _Worker, part: Part) -> Iterator[Slice]:
     if worker.filled:  # most likely this one is too: to look ahead would cost more than to be wrong once
         yield _bits(worker, part, int(part.at))
         return
+    if worker.reads:  # nor while keys lie far apart: what was read tells whether they still do
+        worker.reads -= 1
+        for piece in _rows(worker, part):
+            if any(map(_dense, piece.sets)):
+                worker.reads = 0
+            yield piece
+        return
     heads, dense = _glance(worker, part)
     there = [head for head in heads if head is not None]
     if not there:
         yield worker.nothing(worker.claim(part, part.end))
     elif dense:
         yield _bits(worker, part, min(there))
-    elif worker.reads or not all(reader.table.unique for reader in worker.readers):
-        worker.reads = max(worker.reads - 1, 0)
+    elif not all(reader.table.unique for reader in worker.readers):
+        worker.reads = _PATIENCE
         yield from _rows(worker, part, min(there))
     else:
         yield from _islands(worker, part, heads, min(there))
+
+
+def _dense(keys: KeySet) -> bool:
+    """Whether bits would have suited these keys."""
+    return len(keys) >= FAR_GLANCE and int(keys.max()) - int(keys.min()) < len(keys) * SPARSE
 
 
 def _glance(worker: _Worker, part: Part) -> tuple[list[int | None], bool]:

@@ -69,6 +69,18 @@ def test_a_bitmap_and_a_sorted_column_of_the_same_keys_answer_alike(
     assert all((key in left) == (key in a) for key in [*b, bound])
 
 
+@given(st.integers(2, 400), st.data())
+def test_of_keys_far_apart_that_are_nearly_the_same_the_few_differences_are_told(count: int, data: st.DataObject) -> None:
+    """One by one up to a few of them, all at once beyond."""
+    places = st.sets(st.integers(0, count - 1), max_size=40)
+    everyone = [place << 40 for place in range(count)]
+    lost = [data.draw(places) for _ in range(2)]
+    a, b = ({key for key in everyone if key >> 40 not in some} for some in lost)
+    assert of(everyone)._bits is None
+    left, right = of(a), of(b)
+    assert (set(left - right), set(right - left), set(left & right)) == (a - b, b - a, a & b)
+
+
 def test_keys_far_apart_take_eight_bytes_each_and_not_a_container() -> None:
     keys = IntKeys.of(np.arange(10_000, dtype=np.int64) * (1 << 30))
     assert keys._bits is None
