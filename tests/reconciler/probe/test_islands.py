@@ -156,6 +156,38 @@ def test_many_islands_are_asked_about_in_few_statements(world: World, monkeypatc
     assert len(asked) < 150
 
 
+def test_keys_at_random_are_read_without_looking_ahead_until_they_lie_dense(
+    world: World, union: UNION, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranges, "ROWS", 500)
+    monkeypatch.setattr(ranges, "FAR_GLANCE", 400)
+    chance = random.Random(11)
+    anywhere = {chance.randrange(2**40, 2**62) for _ in range(20_000)}
+    dense = set(range(-100_000, -50_000)) | set(range(2**62, 2**62 + 40_000))
+    gone = set(chance.sample(sorted(anywhere), 30)) | set(chance.sample(sorted(dense), 30))
+    looked: list[int] = []
+    bits: list[int] = []
+
+    def noted(what: str, into: list[int]) -> None:
+        done = getattr(ranges, what)
+
+        def step(worker: Any, part: Any, *more: Any) -> Any:
+            into.append(part.at)
+            return done(worker, part, *more)
+
+        monkeypatch.setattr(ranges, what, step)
+
+    noted("_glance", looked)
+    noted("_bits", bits)
+    sides = both(world, anywhere | dense, (anywhere | dense) - gone)
+    parts = list(compare(*sides, INT, among(ints(anywhere | dense))))
+    assert union(part.source for part in parts) == anywhere | dense
+    assert union(part.registry for part in parts) == (anywhere | dense) - gone
+    assert any(at < 0 for at in bits)
+    assert any(at > 2**40 for at in bits), "what is dense behind them is learned as bits again"
+    assert len(looked) < 25, "of 40 ranges, and each looked ahead before"
+
+
 def test_a_side_with_far_more_rows_than_the_guess_is_read_in_bounded_pieces(
     world: World, union: UNION, monkeypatch: pytest.MonkeyPatch
 ) -> None:
