@@ -24,6 +24,8 @@ RANGES, REACH = 10_000, 1 << 20
 PUSHED_BLOCK = 4096
 #: Keys of a rank jump's block from where on smaller ones do not pay.
 _SMALL = 512
+#: So many keys are read at once: another statement would cost more.
+_READ = 4 * _SMALL
 
 #: The words that begin at each of some integers.
 _WORDS = (
@@ -115,11 +117,12 @@ def ranks(reader: Reader, guess: IntKeys, gaps: tuple[Ints, Ints] | None, width:
         firsts, lasts, counts = (column[bad] for column in found)
         if not len(firsts):
             return known, 0
-        if counts.sum() * 4 <= max(len(known), 4 * _SMALL):
-            break
-        if width <= _SMALL:
+        if width <= _SMALL and counts.sum() * 4 > max(len(known), 4 * _SMALL):
             raise GuessTooPoor
-        # More than expected were wrong: jump again, in smaller blocks, each within a block that differed.
+        if width <= _SMALL or counts.sum() <= _READ:
+            break
+        # Jump again, in smaller blocks, each within a block that differed: to read a key costs several times what it costs
+        # to walk over it.
         width = _SMALL
         found = _split(known, firsts, lasts, width)
     return (known - _ranges(firsts, lasts)) | packed(reader, firsts, lasts), len(firsts)
