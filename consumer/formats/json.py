@@ -17,6 +17,7 @@ import numpy as np
 from consumer.formats import debezium
 from consumer.formats.columns import MAX_LITERALS, Mask, Rows
 from consumer.formats.gathering import Chunk, Gathering, chunks, picked
+from consumer.formats.json_damage import why_unreadable
 from consumer.formats.json_forms import Forms, Take, Worth
 from consumer.formats.json_projection import Projected, Projection, joined_doubts
 from consumer.formats.listed import UNSET
@@ -104,9 +105,9 @@ class JsonDecoder:
 
     def _carefully(self, gathering: Gathering, rows: Rows) -> Rows:
         """Read records one by one, but for those of which it is plain that they cannot be read; gives no rows."""
-        before = gathering.refused
+        before, outlines = gathering.refused, self._forms.outlines()
         for row in rows.tolist():
-            why = self._forms.why_unreadable(gathering.values[row] or b"") if self.fits else None
+            why = why_unreadable(gathering.values[row] or b"", outlines) if self.fits else None
             if why is None:
                 gathering.record(row, self._open)
             else:

@@ -34,8 +34,7 @@ class Outline:
         found = None if self._pattern is None else self._pattern.match(value)
         if found is None:
             return False
-        groups = found.groups()
-        values = len(groups) - groups.count(None)
+        values = found.lastindex or 0
         if values and found.end(values) != found.end():
             return False
         rest = value[found.end() :]
@@ -63,6 +62,9 @@ def why_unreadable(value: bytes, known: Iterable[Outline]) -> str | None:
             value.decode()
         except UnicodeDecodeError:
             return NO_UTF8
-    if not value or value[0] not in _BEGINS or any(one.is_damaged(value) for one in known):
+    if not value or value[0] not in _BEGINS:
         return NO_JSON
+    for one in known:
+        if one.is_damaged(value):
+            return NO_JSON
     return None

@@ -10,7 +10,7 @@ import numpy as np
 from consumer.formats.columns import Mask, Rows
 from consumer.formats.gathering import Chunk
 from consumer.formats.json_columns import Fits, Fitting, TemplateLeaves, differ
-from consumer.formats.json_damage import why_unreadable
+from consumer.formats.json_damage import Outline
 from consumer.formats.json_layout import Layouts, is_utf8
 from consumer.formats.json_template import MAX_FORM, Unfit, form, learn
 from consumer.formats.paths import Path
@@ -95,9 +95,9 @@ class Forms:
             left = self._taught(chunk, places, left, take, few=few)
         return np.sort(np.concatenate([left, strange]))
 
-    def why_unreadable(self, value: bytes) -> str | None:
-        """Why the careful reader would refuse this record; None: it has to be asked."""
-        return why_unreadable(value, (known.outline for known in self._templates[:TRIED]))
+    def outlines(self) -> list[Outline]:
+        """By which damage is told: of the forms that were met most, for a record may be of any."""
+        return [known.outline for known in self._templates[:TRIED]]
 
     def _taught(self, chunk: Chunk, places: Places, left: Rows, take: Take, *, few: bool) -> Rows:
         """Learn what can be learnt; gives the records that are left."""

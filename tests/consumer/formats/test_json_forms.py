@@ -203,6 +203,26 @@ def damaged(value: bytes, chance: random.Random) -> bytes:
     return bytes(body)
 
 
+@settings(SETTINGS, max_examples=examples(20))
+@given(st.integers(0, 2**32), st.sampled_from(["plain", "change"]), st.sampled_from([0.01, 0.06, 0.11, 0.5, 1.0]))
+def test_in_read_after_read_damaged_records_are_judged_as_by_the_parser(seed: int, what: str, share: float) -> None:
+    """Whatever was learnt of the reads before: which steps are worth their while, and which forms there are."""
+    chance = random.Random(seed)
+    one = PLAIN if what == "plain" else CHANGES
+    quick, slow = reader(one), reader(one, "parser")
+    for read in range(4):
+        if what == "plain":
+            records = [event(n, n, **({"more": read} if chance.random() < share / 2 else {})) for n in range(400)]
+        else:
+            records = [change(chance.choice("ccccdu"), after=n, before=chance.choice([None, n])) for n in range(400)]
+        spoil = share if read != 2 else share / 10
+        values = [damaged(value, chance) if chance.random() < spoil else value for value in lines(records)]
+        batches = [batch(values[:150]), batch(values[150:], topic="t")]
+        found, wanted = quick.decode(*batches), slow.decode(*batches)
+        assert told(found) == told(wanted)
+        assert (found.unreadable, found.ignored) == (wanted.unreadable, wanted.ignored)
+
+
 def test_ever_new_forms_end_the_learning_and_are_parsed() -> None:
     quick = reader(PLAIN)
     for n in range(80):
