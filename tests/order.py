@@ -24,7 +24,8 @@ LONGEST = (
 )  # fmt: skip
 #: They start Kafka Connect and the schema registry, twenty seconds of processor time: one worker does it for all.
 TOGETHER = (
-    "end_to_end/test_debezium.py", "end_to_end/test_debezium_fence.py", "end_to_end/test_outbox.py", "stand/test_parts.py",
+    "end_to_end/test_debezium.py", "end_to_end/test_debezium_fence.py", "end_to_end/test_debezium_losses.py",
+    "end_to_end/test_outbox.py", "stand/test_parts.py",
 )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ import psycopg
 
 from databases.connect import connect, renamed
 from reconciler.identity import lsn_number
-from reconciler.pipelines import application, publications
+from reconciler.pipelines import application, lossy, publications
 from reconciler.pipelines.connect import Connector, NotThereError
 from reconciler.pipelines.contract import Asked, Passing
 from reconciler.scene import Scene
@@ -80,6 +80,17 @@ def standing(settings: Settings, source: psycopg.Connection[Any]) -> Passing:
     if not status.running:
         return Passing(seen="", fault=f"the connector {fence.connector!r} is not running: {status.described}", remedy=_RESUME)
     return Passing(seen=f"the connector {fence.connector!r} is running; {told}")
+
+
+def dropping(settings: Settings) -> list[str]:
+    """By which of its settings the connector may drop records, for a look before the start; nothing where nobody can say."""
+    fence = settings.fence
+    assert fence.connect
+    assert fence.connector
+    try:
+        return list(lossy.dropping(Connector(fence.connect, fence.connector).config()))
+    except FencepostError:
+        return []
 
 
 def bounded(asked: Asked) -> Passing:

@@ -94,6 +94,8 @@ def _declared(ground: Ground, connection: Connection) -> Iterator[Finding]:
         return
     state = debezium.standing(ground.settings, connection)
     yield fail("pipeline", state.fault, try_=state.remedy) if state.fault else ok("pipeline", state.seen)
+    for what in debezium.dropping(ground.settings):
+        yield warn("pipeline", f"the connector {fence.connector!r} may drop records: {what}", try_="see Debezium's manual")
 
 
 def _slot(connection: Connection, slot: str) -> Iterator[Finding]:
