@@ -39,6 +39,11 @@ HELD_BY = {
         "recipes/test_gaps.py::test_the_scope_decides_which_rows_belong",
         "recipes/test_recheck.py::test_a_world_that_has_moved_is_told_and_not_judged",
     ),
+    14: ("recipes/test_gaps.py::test_an_empty_source_proves_nothing_unless_it_may_be_empty",),
+    16: (
+        "reconciler/probe/test_ints.py::test_a_compare_yields_both_sets_whole",
+        "reconciler/probe/test_bytes.py::test_text_is_compared_bytewise_whatever_the_collation",
+    ),
     19: (
         "consumer/formats/test_debezium.py::test_a_create_and_a_snapshot_read_announce_the_row",
         "consumer/formats/test_debezium.py::test_an_update_says_nothing",
@@ -59,11 +64,20 @@ HELD_BY = {
         "consumer/test_tracker.py::test_a_zombies_flush_is_refused_whole",
         "consumer/test_tracker.py::test_a_tracker_paused_past_its_session_comes_back_as_a_zombie_and_loses_nothing",
     ),
+    45: ("end_to_end/test_debezium.py::test_a_truncated_source_table_is_set_aside_and_the_rows_decide",),
     46: ("consumer/formats/test_debezium.py::test_a_flattened_stream_is_unreadable_for_nobody_can_tell_what_happened",),
     47: ("reconciler/preflight/test_pipelines.py::test_a_slot_is_looked_for",),
-    48: ("reconciler/preflight/test_pipelines.py::test_a_table_that_no_publication_has_announces_nothing",),
+    48: (
+        "reconciler/preflight/test_pipelines.py::test_a_table_that_no_publication_has_announces_nothing",
+        "end_to_end/test_debezium.py::test_every_loss_between_insert_and_registry_is_named_mended_and_cleared",
+    ),
     56: ("consumer/test_catch_up.py::test_an_open_transaction_is_told_with_its_partition_and_stable_offset",),
     57: ("consumer/test_catch_up.py::test_another_cluster_is_another_incarnation_and_all_is_read_again",),
+    58: (
+        "reconciler/alerts/test_firing.py::test_an_audit_that_vanishes_is_told_twice_by_scrape_and_by_age",
+        "audit/test_looks.py::test_a_silent_log_is_blindness_and_no_drop",
+        "audit/test_kills.py::test_a_log_that_stalls_is_blindness_and_its_end_shows_only_what_was_lost",
+    ),
     59: (
         "consumer/test_damage.py::test_a_bit_that_flipped_on_the_brokers_disk_withholds_what_rests_on_the_log",
         "consumer/test_damage.py::test_a_tracker_goes_on_behind_a_damaged_batch_and_records_it_once",

@@ -32,6 +32,13 @@ def test_a_failure_mode_is_named_by_a_test_or_told_as_a_blind_spot(mode: str) ->
     assert mode in named(TESTS) | STAGED | HELD | named(PAGE), NAMES.get(int(mode)) if mode.isdigit() else mode
 
 
+def test_what_is_said_to_be_staged_by_nobody_is_staged_by_nobody() -> None:
+    """Up to tier 3: exactly those that no test names and no fault stages."""
+    section = PAGE.partition("## Not staged")[2].partition("\n## ")[0]
+    told = {mode for mode in named(section) if mode.isdigit() and int(mode) in NAMES}
+    assert told == {str(mode) for mode in NAMES} - named(TESTS) - STAGED - HELD
+
+
 def test_the_list_has_no_hole_and_no_fault_stages_what_is_not_on_it() -> None:
     assert list(NAMES) == list(range(1, 69))
     assert {int(mode) for mode in STAGED} <= {*NAMES, 85, 87}

@@ -46,7 +46,7 @@ NO_VERDICT = frozenset({Said.NOTHING})
 WITHHELD = CANNOT_TELL | NO_VERDICT
 
 #: What a fault stops has to be its own.
-POSTGRES, KAFKA, CLOCK = frozenset({"postgres"}), frozenset({"kafka"}), frozenset({"clock"})
+POSTGRES, KAFKA, CLUSTER, CLOCK = (frozenset({name}) for name in ("postgres", "kafka", "cluster", "clock"))
 
 KINDS = Path(__file__).parent / "kinds"
 
@@ -72,7 +72,7 @@ class Fault:
     names: str = ""  #: words that a failed proof, or the error, has to say
     mended: frozenset[Said] | None = CLEAR  #: what the next run says once the fault is gone; None: nothing mends it
     own: bool = False  #: it spoils its world for others
-    stops: frozenset[str] = frozenset()  #: servers that must be its own: POSTGRES, KAFKA (to be stopped), CLOCK
+    stops: frozenset[str] = frozenset()  #: servers that must be its own: POSTGRES, KAFKA, CLUSTER (to be stopped), CLOCK
     slow: bool = False  #: only in `make faults` and `make soak`
     inject: Inject = nothing  #: the file's function of that name
 

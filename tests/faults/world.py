@@ -186,21 +186,38 @@ class World:
         """Announce it, in the partition that its key has for ever."""
         self.event_in(kind, key, hash_of(key) % PARTITIONS, op, at)
 
-    def event_in(self, kind: Kind, key: Any, partition: int, op: str = "created", at: datetime | None = None) -> None:
+    def event_in(
+        self,
+        kind: Kind,
+        key: Any,
+        partition: int,
+        op: str = "created",
+        at: datetime | None = None,
+        stamp: datetime | None = None,
+    ) -> None:
+        """Stamp: the time that the producer gives the record, beside what its value says."""
         value = {"id": key, "op": op, "at": (at or datetime.now(UTC)).isoformat()}
-        self.produce(kind, json.dumps(value).encode(), partition, str(key).encode())
+        self.produce(kind, json.dumps(value).encode(), partition, str(key).encode(), stamp)
 
     def renew_producer(self) -> None:
         """A producer goes on with what it knows of a topic: one that became another needs another producer."""
         self.flush()
         self._producer = None
 
-    def produce(self, kind: Kind, value: bytes | None, partition: int = 0, key: bytes | None = None) -> None:
+    def produce(
+        self,
+        kind: Kind,
+        value: bytes | None,
+        partition: int = 0,
+        key: bytes | None = None,
+        stamp: datetime | None = None,
+    ) -> None:
         if self._producer is None:
             self._producer = Producer(
                 {"bootstrap.servers": self.kafka.bootstrap, "enable.idempotence": True, "linger.ms": 2, "log_level": 0}
             )
-        self._producer.produce(self.topic(kind), value, key, partition=partition)
+        at_ms = round(stamp.timestamp() * 1000) if stamp else 0  # 0: now
+        self._producer.produce(self.topic(kind), value, key, partition=partition, timestamp=at_ms)
 
     def flush(self) -> None:
         if self._producer is not None:

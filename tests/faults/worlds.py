@@ -13,7 +13,7 @@ from tests.faults.contract import Fault
 from tests.faults.harness import Finding, try_out
 from tests.faults.world import World
 from tests.stack.faketime import Clock
-from tests.stack.kafka import Kafka
+from tests.stack.kafka import Cluster, Kafka
 from tests.stack.postgres import Postgres
 
 
@@ -24,6 +24,7 @@ class Servers:
         self._postgres, self._kafka, self._folder = postgres, kafka, folder
         self._private_postgres: Postgres | None = None
         self._private_kafka: Kafka | None = None
+        self._cluster: Cluster | None = None
         self._off: Postgres | None = None
         self.clock: Clock | None = None
 
@@ -49,8 +50,13 @@ class Servers:
             self._private_kafka = Kafka(self._folder / "faults-kafka", {"auto.create.topics.enable": "true"})
         return self._private_kafka if self._private_kafka.process.running else self._private_kafka.start()
 
+    def cluster(self) -> Kafka:
+        """Three brokers, all of them up."""
+        self._cluster = self._cluster or Cluster(self._folder / "faults-cluster")
+        return self._cluster.start()
+
     def stop(self) -> None:
-        for server in (self._private_postgres, self._private_kafka, self._off):
+        for server in (self._private_postgres, self._private_kafka, self._cluster, self._off):
             if server is not None:
                 server.stop()
 
@@ -94,7 +100,7 @@ class Worlds:
     def _fresh(self, stops: frozenset[str], *, text_keys: bool = False) -> World:
         private = "postgres" in stops
         server = self.servers.postgres_with_a_clock() if "clock" in stops else self.servers.postgres(private=private)
-        kafka = self.servers.kafka(private="kafka" in stops)
+        kafka = self.servers.cluster() if "cluster" in stops else self.servers.kafka(private="kafka" in stops)
         self._count += 1
         names = [f"fault_source_{self._count}", f"fault_target_{self._count}"]
         folder = self.folder / f"world-{self._count}"

@@ -9,6 +9,7 @@ import subprocess
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Self
 
 from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
@@ -25,18 +26,30 @@ _JAVA = ["-XX:TieredStopAtLevel=1"]
 class Kafka(Part):
     """A broker on loopback. `bootstrap` is what clients take."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None, *, heap: str = "512m") -> None:
-        self.folder = folder
+    def __init__(
+        self,
+        folder: Path,
+        settings: Mapping[str, str] | None = None,
+        *,
+        heap: str = "512m",
+        node: int = 1,
+        of: Kafka | None = None,
+    ) -> None:
+        """`of`: the node whose cluster this one joins, under a number of its own."""
+        self.folder, self.node = folder, node
+        self.cluster: str = of.cluster if of else _uuid()
+        self.controller: str = of.controller if of else f"{LOOPBACK}:{free_port()}"
         self.port = free_port()
         self.bootstrap = f"{LOOPBACK}:{self.port}"
         folder.mkdir(parents=True, exist_ok=True)
         config = folder / "server.properties"
-        values = self._settings(controller_port=free_port()) | dict(settings or {})
+        values = self._settings(alone=of is None) | dict(settings or {})
         config.write_text("".join(f"{name}={value}\n" for name, value in values.items()))
         shutil.copytree(_formatted(), folder / "data")
         # Two brokers that share these would pass for one.
-        names = "".join(f"{what}.id={_uuid()}\n" for what in ("cluster", "directory"))
-        (folder / "data" / "meta.properties").write_text(f"version=1\nnode.id=1\n{names}")
+        (folder / "data" / "meta.properties").write_text(
+            f"version=1\nnode.id={node}\ncluster.id={self.cluster}\ndirectory.id={_uuid()}\n"
+        )
         java = [*_JAVA, f"-Xmx{heap}", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
         self.process = Process(
             "Kafka", [jars.java(), *java, *_class_path(), "kafka.Kafka", str(config)], log=folder / "kafka.log"
@@ -61,10 +74,13 @@ class Kafka(Part):
 
     def create_topic(self, name: str, partitions: int = 1, config: Mapping[str, str] | None = None) -> str:
         """Create a topic and return its name, once every partition has a leader."""
-        topic = NewTopic(name, num_partitions=partitions, replication_factor=1, config=dict(config or {}))
+        topic = NewTopic(name, partitions, config=dict(config or {}), **self._replicas(partitions))
         self.admin.create_topics([topic], operation_timeout=ASK_WITHIN_S)[name].result(ASK_WITHIN_S)
         wait_until(lambda: self._led(name) == partitions, f"leaders for topic {name}")
         return name
+
+    def _replicas(self, partitions: int) -> dict[str, Any]:
+        return {"replication_factor": 1}
 
     def delete_topic(self, name: str) -> None:
         """Delete a topic, and return once its name is free for a new one."""
@@ -123,14 +139,13 @@ class Kafka(Part):
             return bool(probe.list_topics(timeout=2).brokers)
         return False
 
-    def _settings(self, *, controller_port: int) -> dict[str, str]:
-        controller = f"{LOOPBACK}:{controller_port}"
+    def _settings(self, *, alone: bool) -> dict[str, str]:
         return {
-            "process.roles": "broker,controller",
-            "node.id": "1",
-            "controller.quorum.voters": f"1@{controller}",
+            "process.roles": "broker,controller" if alone else "broker",
+            "node.id": str(self.node),
+            "controller.quorum.voters": f"1@{self.controller}",
             "controller.listener.names": "CONTROLLER",
-            "listeners": f"PLAINTEXT://{self.bootstrap},CONTROLLER://{controller}",
+            "listeners": f"PLAINTEXT://{self.bootstrap}" + (f",CONTROLLER://{self.controller}" if alone else ""),
             "advertised.listeners": f"PLAINTEXT://{self.bootstrap}",
             "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
             "log.dirs": str(self.folder / "data"),
@@ -154,6 +169,56 @@ class Kafka(Part):
             "log.segment.delete.delay.ms": "500",
             "log.initial.task.delay.ms": "1000",
         }
+
+
+class Cluster(Kafka):
+    """Three nodes. A topic lies on the second, which leads it, and the third; the first controls them and is never killed."""
+
+    def __init__(self, folder: Path) -> None:
+        # Long enough that a broker which stands still for a moment is still taken for one that is in sync.
+        settings = {"broker.session.timeout.ms": "5000"}
+        super().__init__(folder / "1", settings, heap="256m")
+        self.leader, self.follower = (Kafka(folder / str(n), settings, heap="256m", node=n, of=self) for n in (2, 3))
+        self.bootstrap = ",".join([self.bootstrap, self.leader.bootstrap, self.follower.bootstrap])
+
+    def start(self, *, within_s: float = 120.0) -> Self:
+        for node in (self.leader, self.follower):
+            if node.process.running:
+                node.resume()
+            else:
+                node.process.start()
+        if not self.process.running:
+            self.process.start()
+        self.process.wait_ready(self._answers, within_s=within_s)
+        return self
+
+    def stop(self) -> None:
+        for node in (self.leader, self.follower):
+            node.stop()
+        super().stop()
+
+    def led_by(self, topic: str, node: Kafka) -> bool:
+        """Whether that node leads every partition."""
+        return {p.leader for p in self._partitions(topic)} == {node.node}
+
+    def in_sync(self, topic: str) -> set[int]:
+        """Who is in sync in any partition."""
+        return {node for p in self._partitions(topic) for node in p.isrs}
+
+    def _partitions(self, topic: str) -> list[Any]:
+        """None where a node was asked that stands still: another one is asked the next time."""
+        with contextlib.suppress(KafkaException):
+            return list(self.admin.list_topics(topic, timeout=3).topics[topic].partitions.values())
+        return []
+
+    def _replicas(self, partitions: int) -> dict[str, Any]:
+        return {"replica_assignment": [[self.leader.node, self.follower.node]] * partitions}
+
+    def _answers(self) -> bool:
+        probe = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0, "reconnect.backoff.max.ms": 100})
+        with contextlib.suppress(KafkaException):
+            return len(probe.list_topics(timeout=2).brokers) == len(self.bootstrap.split(","))
+        return False
 
 
 def _formatted() -> Path:

@@ -123,6 +123,13 @@ class Standby(Server):
         with self.connect() as db:
             db.execute("SELECT pg_wal_replay_resume()")
 
+    def cut_off(self) -> None:
+        """It hears of its primary no more."""
+        with self.connect() as db:
+            db.execute("ALTER SYSTEM SET primary_conninfo = ''")
+            db.execute("SELECT pg_reload_conf()")
+            wait_until(lambda: not db.execute("SELECT 1 FROM pg_stat_wal_receiver").fetchall(), "no WAL is received")
+
     def promote(self) -> None:
         """Make it a primary of a new timeline."""
         with self.connect() as db:

@@ -18,7 +18,6 @@ FAULTS = [
         asks=("--since", "72h"),
         mended=None,
         stops=CLOCK,
-        slow=True,
     )
     for words, hours, zone in (("ahead of", 30, "America/Los_Angeles"), ("behind", -30, "Europe/Berlin"))
 ]

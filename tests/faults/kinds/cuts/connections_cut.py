@@ -16,7 +16,6 @@ FAULTS = [
         modes=(15, 64),
         right=WITHHELD,
         given=(phase,),
-        slow=phase in (Phase.FENCE, Phase.LOG, Phase.AGAIN),
     )
     for phase, words in {
         Phase.FENCE: "when the fence is taken",

@@ -14,7 +14,6 @@ FAULT = Fault(
     about="the database's default ends statements after two milliseconds",
     modes=(15,),
     right=CLEAR | WITHHELD,
-    slow=True,
 )
 
 

@@ -13,7 +13,6 @@ FAULT = Fault(
     about="`transaction_timeout` ends the snapshot in the middle of the compare",
     modes=(15,),
     right=WITHHELD,
-    slow=True,
 )
 
 

@@ -20,7 +20,6 @@ FAULTS = [
         asks=("--since", "72h"),
         mended=None,
         own=True,
-        slow=zone != "Asia/Tokyo",
     )
     for zone in ("UTC", "Asia/Tokyo", "America/Los_Angeles")
 ]

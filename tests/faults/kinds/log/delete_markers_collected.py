@@ -17,7 +17,6 @@ FAULT = Fault(
     right=GAPS,
     asks=("--deletes",),
     own=True,
-    slow=True,
 )
 
 

@@ -14,7 +14,6 @@ FAULT = Fault(
     modes=(39,),
     right=CLEAR,
     own=True,
-    slow=True,
 )
 
 

@@ -16,7 +16,6 @@ FAULT = Fault(
     asks=("--deletes",),
     mended=None,
     own=True,
-    slow=True,
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import NewPartitions
 
 from tests.faults.transactions import announce, transaction
@@ -50,3 +51,13 @@ def announced(world: World, keys: list[int]) -> None:
     """In partitions nobody knew a moment ago: nobody may call them dropped."""
     told = world.told().of("item")
     assert told["gaps"]["by_class"].get("unapplied_create", 0) >= len(keys), told
+
+
+def kept(world: World) -> int:
+    """How many offsets of the topic the broker still has something at, or will have."""
+    client = Consumer({"bootstrap.servers": world.kafka.bootstrap, "group.id": "nobody", "log_level": 0})
+    try:
+        ends = [client.get_watermark_offsets(TopicPartition(world.topic(ITEM), p), 30) for p in range(PARTITIONS)]
+    finally:
+        client.close()
+    return sum(high - low for low, high in ends)

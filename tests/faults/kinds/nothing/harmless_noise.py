@@ -14,7 +14,7 @@ from tests.faults.world import ITEM, PARTITIONS, World
 FAULT = Fault(
     name="harmless noise",
     about="duplicates, tombstones, compaction, control records, sequences and events of transactions rolled back",
-    modes=(16,),
+    modes=(),
     right=CLEAR,
     writes=False,
 )

@@ -18,7 +18,6 @@ FAULTS = [
         modes=(64,),
         right=CLEAR,
         given=(phase,),
-        slow=phase in (Phase.LOG, Phase.AGAIN),
     )
     for phase, words in {
         Phase.LOG: "while events are stored",

@@ -18,7 +18,7 @@ FAULTS = [
         given=(phase,),
         asks=("--wait", "3s"),
         stops=KAFKA,
-        slow=True,
+        slow=phase not in (Phase.LOG, Phase.COMPARE),
     )
     for phase, words in {
         Phase.FENCE: "before the log is read",

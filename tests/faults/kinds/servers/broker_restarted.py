@@ -17,7 +17,7 @@ FAULTS = [
         right=right,
         given=(phase,),
         stops=KAFKA,
-        slow=True,
+        slow=phase not in (Phase.FENCE, Phase.LOG),
     )
     for name, phase, words, right in (
         ("broker restarted", Phase.FENCE, "before the log is read", CLEAR | CANNOT_TELL),  # it may not answer yet

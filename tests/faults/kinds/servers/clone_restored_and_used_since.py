@@ -17,7 +17,6 @@ FAULT = Fault(
     right=CANNOT_TELL,
     writes=False,
     stops=POSTGRES,
-    slow=True,
 )
 
 

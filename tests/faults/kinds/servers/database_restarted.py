@@ -16,7 +16,6 @@ FAULTS = [
         right=WITHHELD,
         given=(phase,),
         stops=POSTGRES,
-        slow=phase is not Phase.COMPARE,
     )
     for phase, words in {
         Phase.FENCE: "when the fence is taken",

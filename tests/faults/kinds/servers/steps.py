@@ -7,8 +7,10 @@ from contextlib import contextmanager
 
 import psycopg
 
+from consumer.streams import kafka
 from tests.faults.phases import Phase
-from tests.faults.world import ITEM, World
+from tests.faults.world import ITEM, KINDS, World
+from tests.stack.kafka import Cluster
 from tests.stack.postgres import Copy, Server, Standby
 from tests.stack.processes import wait_until
 
@@ -16,19 +18,41 @@ from tests.stack.processes import wait_until
 def strike_the_broker(world: World, phase: Phase, *, comes_back: bool) -> Iterator[None]:
     """`kill -9` of the broker at this moment of the run; the log still holds what nobody has read."""
 
+    usual = kafka.ASK_WITHIN_S
+
     def strike() -> None:
         world.kafka.kill()
         if comes_back:
             world.kafka.start()
+        else:
+            kafka.ASK_WITHIN_S = 3.0  # nobody is there who might be slow
 
     for key in world.lost(count=3):
         world.event(ITEM, key)
     world.flush()
     world.at(phase, strike)
-    yield
+    try:
+        yield
+    finally:
+        kafka.ASK_WITHIN_S = usual
     if not world.kafka.process.running:
         world.kafka.start()
         world.renew_producer()
+
+
+def cluster_of(world: World) -> Cluster:
+    """Three brokers; those of the last fault are whole again, and its second leads whatever is made now."""
+    assert isinstance(world.kafka, Cluster)
+    return world.kafka
+
+
+def follower_takes_over(world: World) -> None:
+    """The leader is dead, the follower awakes."""
+    cluster = cluster_of(world)
+    cluster.follower.resume()
+    topics = [world.topic(kind) for kind in KINDS]
+    wait_until(lambda: all(cluster.led_by(topic, cluster.follower) for topic in topics), "the follower leads")
+    world.renew_producer()
 
 
 @contextmanager

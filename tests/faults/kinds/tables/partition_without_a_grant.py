@@ -15,7 +15,6 @@ FAULT = Fault(
     modes=(12,),
     right=CLEAR,
     own=True,
-    slow=True,
 )
 
 

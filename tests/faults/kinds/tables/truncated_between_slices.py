@@ -11,7 +11,7 @@ from tests.faults.world import World
 FAULT = Fault(
     name="truncated between slices",
     about="TRUNCATE is issued after the snapshot stands and before its second slice",
-    modes=(15, 45),
+    modes=(15,),
     right=CLEAR,
     own=True,
 )

@@ -13,7 +13,6 @@ FAULT = Fault(
     about="the same, and the settings name the table without its schema",
     modes=(12, 14),
     right=NO_VERDICT | CANNOT_TELL | CLEAR_OR_GAPS,
-    slow=True,
 )
 
 
