@@ -156,6 +156,11 @@ def _again(
     for t in outcomes:
         sight = second.sights[t.subject.name]
         t.remaining = len(sight.candidates.missing) + len(sight.candidates.stale)
+        if t.inserted is not None and (count := len(sight.unaccepted & t.inserted)):
+            t.notes.append(
+                f"{count} of the inserted rows are in a state that does not count: registry.accepted does not hold what"
+                " registry.insert, a default or a trigger gave them"
+            )
         told = r.shown.types[t.subject.name]
         told.remaining = t.remaining
         told.needles.pushed += sight.differences.needles.pushed

@@ -12,6 +12,7 @@ from reconciler.look import Sight
 from reconciler.orphans import OrphansFound
 from reconciler.proofs import Claim, Shown, withheld
 from reconciler.scene import Subject
+from schemas.keys import KeySet
 from schemas.ledger import Settled
 from schemas.verdict import (
     LISTED,
@@ -50,6 +51,7 @@ class TypeOutcome:
     backfilled: int = 0
     remaining: int = 0
     notes: list[str] = field(default_factory=list)
+    inserted: KeySet | None = None  #: by this run's backfill
 
 
 def report(

@@ -174,7 +174,12 @@ def _told_of(t: TypeOutcome, refused: RefusedRows | CatalogError) -> None:
 
 
 def _account(t: TypeOutcome, result: backfill.Done) -> None:
-    t.backfilled = result.backfilled
+    t.backfilled, t.inserted = result.backfilled, result.inserted - result.taken_back
+    if len(result.already):
+        t.notes.append(
+            f"{len(result.already)} rows were not inserted: each was registered by then, conflicts with another row by a"
+            " unique index or an exclusion constraint, or was kept out by a trigger"
+        )
     if len(result.vanished):
         t.notes.append(f"{len(result.vanished)} rows were gone from the source before they were inserted")
     if len(result.taken_back):

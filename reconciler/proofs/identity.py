@@ -35,8 +35,8 @@ def look(shown: Shown) -> Iterable[Proof]:
         try_=None
         if not faults
         else "check the DSN; where the change is meant (failover, restore), begin a new ledger under another ledger.schema;"
-        " where creations were announced and rolled back, run again after the next real one, or judge by the rows alone with"
-        " --without-log",
+        " where creations were announced and rolled back, or their rows deleted and that was not announced, run again after the"
+        " next real one, or judge by the rows alone with --without-log",
     )
 
 

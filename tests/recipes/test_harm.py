@@ -214,7 +214,18 @@ def test_a_row_that_an_exclusion_constraint_keeps_out_is_told_and_the_others_are
     )
     (told,) = items.cutover().report.data_types
     assert (told.backfilled, told.remaining) == (2, 1)
+    assert told.notes[0].startswith("1 rows were not inserted: each was registered by then, conflicts with another row")
     assert "202" not in items.in_registry()
+
+
+def test_rows_that_are_inserted_in_a_state_that_does_not_count_are_told(items: World) -> None:
+    """The settings contradict themselves, or rows count only once an applier has moved them."""
+    items.rows([201, 202])
+    items.registry_extra = {"accepted": {"state": [2]}, "insert": {"state": 0}}
+    (told,) = items.cutover().report.data_types
+    assert (told.backfilled, told.remaining) == (2, 2)
+    (note,) = told.notes
+    assert note.startswith("2 of the inserted rows are in a state that does not count: registry.accepted does not hold what")
 
 
 def test_one_data_type_that_cannot_be_inserted_keeps_no_other_from_it(items: World) -> None:
