@@ -17,7 +17,7 @@ from databases.bulk import copy_rows
 from schemas import ledger as tables
 from schemas.errors import FloodError
 from schemas.events import Unreadable
-from schemas.ledger import Settled
+from schemas.ledger import LEFT_OUT, Settled
 
 quarantine, coverage = tables.quarantine, tables.coverage
 #: One record in so many, of the newest.
@@ -75,7 +75,7 @@ def _begun(db: sa.Connection, incarnation: int, move: Move) -> int:
     """Where this partition was first read, as far as anybody knows: at its first event, else with this flush."""
     c = coverage.c
     first = sa.select(sa.func.min(c.first_offset)).where(
-        c.incarnation == incarnation, c.topic == move.topic, c.partition == move.partition
+        c.incarnation == incarnation, c.topic == move.topic, c.partition == move.partition, c.first_offset != LEFT_OUT
     )
     known = db.execute(first).scalar_one()
     return move.expected if known is None else min(int(known), move.expected)

@@ -7,7 +7,7 @@ caller throws the whole flush away: a zombie's write never lands, not even half 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -22,19 +22,31 @@ from schemas import ledger as tables
 from schemas.announced import Announced
 from schemas.errors import PositionMoved
 from schemas.keys import ByteKeys, IntKeys, KeySet, KeyType
-from schemas.ledger import BYTE_CHUNK, CHUNK
+from schemas.ledger import BYTE_CHUNK, CHUNK, LEFT_OUT
 
 position, segment, segment_keys = tables.position, tables.segment, tables.segment_keys
 
 
-def store(ledger: Ledger, incarnation: int, flush: Flush, key_types: Mapping[str, KeyType], *, limit: int) -> None:
-    """One flush, one transaction. Raises PositionMoved or FloodError with the ledger as it was."""
+def store(
+    ledger: Ledger,
+    incarnation: int,
+    flush: Flush,
+    key_types: Mapping[str, KeyType],
+    *,
+    limit: int,
+    read_for: Mapping[str, Collection[str]],
+) -> None:
+    """One flush, one transaction. `read_for`: by topic, the data types whose events were looked for in it.
+
+    Raises PositionMoved or FloodError with the ledger as it was.
+    """
     with ledger.begin("store what was read") as db:
         move_positions(db, incarnation, flush.moves)
         set_aside(db, incarnation, flush, limit)
         # Locks are taken in one order everywhere, positions first, then data types by name: no two trackers deadlock.
         for part in sorted(flush.segments, key=lambda s: s.data_type):
             append(db, incarnation, part, key_types[part.data_type], ledger.schema)
+        _leave_out(db, incarnation, {m.topic for m in flush.moves}, read_for)
         if flush.numbered:
             numbered.append(db, incarnation, flush)
         totals.add(db, totals.of_flush(flush))
@@ -90,10 +102,12 @@ def _values(incarnation: int, m: Move) -> dict[str, Any]:
     }  # fmt: skip
 
 
+_NOW_US = sa.cast(sa.func.extract("epoch", sa.func.clock_timestamp()) * 1_000_000, sa.BigInteger)
+
+
 def record_holes(db: sa.Connection, incarnation: int, holes: tuple[Hole, ...] | list[Hole]) -> None:
     """A hole spans the time from the last event read before it to its discovery, which is now."""
     for h in holes:
-        now_us = sa.cast(sa.func.extract("epoch", sa.func.clock_timestamp()) * 1_000_000, sa.BigInteger)
         db.execute(
             sa.insert(tables.hole).values(
                 incarnation=incarnation,
@@ -103,7 +117,7 @@ def record_holes(db: sa.Connection, incarnation: int, holes: tuple[Hole, ...] | 
                 to_offset=h.to_offset,
                 kind=h.kind,
                 from_us=h.from_us,
-                to_us=now_us,
+                to_us=_NOW_US,
             )
         )
 
@@ -175,8 +189,25 @@ def chunks(keys: KeySet) -> Iterator[KeySet]:
         yield of(column[low : low + size])
 
 
+def _leave_out(db: sa.Connection, incarnation: int, topics: Collection[str], read_for: Mapping[str, Collection[str]]) -> None:
+    """A data type that was left out of the settings, or of a topic, while the topic was read on: nobody looked for its events
+    there. Once it is back its coverage begins anew, for of the time before silence means nothing."""
+    t, c = tables.coverage, tables.coverage.c
+    waits = sa.and_(c.first_offset == LEFT_OUT, c.first_us.is_(None))
+    asked = sa.select(c.data_type, c.topic, waits).where(c.incarnation == incarnation, c.topic.in_(topics)).distinct()
+    for name, topic, waiting in sorted(map(tuple, db.execute(asked))):
+        here = (c.incarnation == incarnation, c.topic == topic, c.data_type == name)
+        if name not in read_for[topic]:
+            if not waiting:
+                db.execute(sa.update(t).where(*here).values(first_offset=LEFT_OUT, first_us=None))
+        elif waiting:
+            # What was passed over was told before now. A partition that has told something since knows better.
+            db.execute(sa.update(t).where(*here, waits).values(first_us=_NOW_US))
+
+
 def _cover(db: sa.Connection, incarnation: int, part: Segment) -> None:
-    """Where coverage begins: the first event ever read of each partition stays, all later ones change nothing."""
+    """Where coverage begins: the first event ever read of each partition stays, all later ones change nothing. Where reading
+    was broken off it is the first event since, and that it was broken off stays."""
     rows = [
         {
             "incarnation": incarnation, "data_type": part.data_type, "topic": topic, "partition": partition,
@@ -184,4 +215,9 @@ def _cover(db: sa.Connection, incarnation: int, part: Segment) -> None:
         }
         for (topic, partition), (offset, first_us) in sorted(part.firsts.items())
     ]  # fmt: skip
-    db.execute(insert(tables.coverage).on_conflict_do_nothing(), rows)
+    if not rows:
+        return
+    adding, c = insert(tables.coverage), tables.coverage.c
+    anew = sa.and_(c.first_offset == LEFT_OUT, c.first_us.is_(None))
+    key = [c.incarnation, c.data_type, c.topic, c.partition]
+    db.execute(adding.on_conflict_do_update(index_elements=key, set_={"first_us": adding.excluded.first_us}, where=anew), rows)

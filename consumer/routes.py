@@ -25,6 +25,11 @@ def sharing(settings: Settings, names: Collection[str] = ()) -> tuple[str, ...]:
     return tuple(name for name, t in settings.data_types.items() if topics & {*t.topics})
 
 
+def readers(settings: Settings, topics: Collection[str]) -> dict[str, list[str]]:
+    """By topic, the data types that are read from it."""
+    return {topic: [name for name, t in settings.data_types.items() if topic in t.topics] for topic in topics}
+
+
 def routes_of(settings: Settings, key_types: Mapping[str, KeyType], topic: str) -> tuple[Route, ...]:
     routes = []
     for name, data_type in settings.data_types.items():

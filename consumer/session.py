@@ -16,7 +16,7 @@ from consumer.attach import Attached, attach
 from consumer.formats.contract import CHUNK_RECORDS, Decoder
 from consumer.intake import Flush, Intake
 from consumer.ledger import store
-from consumer.routes import opened_decoders, topics_of
+from consumer.routes import opened_decoders, readers, topics_of
 from consumer.streams.contract import EventStream, Place, Reading, StreamFactory
 from databases.ledger import Ledger
 from schemas.errors import FencepostError
@@ -88,7 +88,14 @@ class Session:
             return
         assert self.attached is not None
         flush = self.intake.flush()
-        store(self.ledger, self.attached.incarnation, flush, self.key_types, limit=self.settings.quarantine.limit)
+        store(
+            self.ledger,
+            self.attached.incarnation,
+            flush,
+            self.key_types,
+            limit=self.settings.quarantine.limit,
+            read_for=readers(self.settings, self.topics),
+        )
         self.intake.stored_before_s = time.monotonic() - self._flushed_at
         # The ledger holds it: only now may dashboards hear of it. A crash in between repeats nothing, for reading
         # starts at the ledger's positions; the other order would tell of records that nobody stored.

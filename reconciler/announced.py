@@ -19,7 +19,7 @@ from schemas import ledger as tables
 from schemas.announced import Announced, fold, union
 from schemas.key_sets import joined
 from schemas.keys import Key, KeySet, KeyType
-from schemas.ledger import Said, Settled
+from schemas.ledger import LEFT_OUT, Said, Settled
 from schemas.log_state import LogState
 
 #: A segment may hold a single row that lived for a second only: so many are looked at for the newest creations.
@@ -164,12 +164,16 @@ def read_coverage(ledger: Ledger | None, name: str, state: LogState | None, topi
         # Accepting a loss ends the question, not the loss: such a record still speaks of the keys that its bytes name.
         lost = (*_current(q), q.c.topic.in_(topics), q.c.state != Settled.RESOLVED)
         unread = connection.execute(sa.select(sa.func.count()).select_from(q).where(*lost)).scalar_one()
-    trimmed = [row.first_us for row in rows if row.start_offset > 0 and row.first_us is not None]
+    # What lies before the first event was deleted, or nobody looked for it: another partition's earlier event vouches for none.
+    broken_off = any(row.first_offset == LEFT_OUT for row in rows)
+    trimmed = [
+        row.first_us for row in rows if (row.start_offset > 0 or row.first_offset == LEFT_OUT) and row.first_us is not None
+    ]
     known = [row.first_us for row in rows if row.first_us is not None]
     holes = [h for h in state.holes if h.topic in topics]
     return Coverage(
         start_us=max([min(known), *trimmed]) if known else None,
-        from_the_beginning=bool(starts) and all(start == 0 for start in starts) and not holes,
+        from_the_beginning=bool(starts) and all(start == 0 for start in starts) and not holes and not broken_off,
         trimmed=any(start > 0 for start in starts),
         lost=tuple(Lost(from_us=h.from_us, to_us=h.to_us) for h in holes),
         unreadable=int(unread),

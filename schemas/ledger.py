@@ -95,6 +95,10 @@ position = Table(
     _now(),
 )
 
+#: In the place of an offset: the topic was read on while the data type was left out of the settings. `first_us` is then that
+#: of the first event read since, or NULL until there is one.
+LEFT_OUT = -1
+
 #: Where a data type's coverage begins in each partition: the time of the first of its events that was read.
 coverage = Table(
     "coverage",
