@@ -116,11 +116,17 @@ def _waiting(db: sa.Connection, s: Standing) -> None:
 def _rates(db: sa.Connection, s: Standing, settings: Settings) -> None:
     x = tables.audit_look
     spans = windows(settings.audit.every)
+    # A window ends with the last look, and half a look's time later it moves on without one. Ended it now, the shortest, which
+    # is as long as looks are apart, would be empty whenever the next look takes longer than the last: an alarm that stands
+    # would end and begin anew.
+    now = sa.func.clock_timestamp() - settings.audit.every / 2
+    last = sa.select(x.c.data_type, sa.func.greatest(sa.func.max(x.c.at), now).label("ends")).group_by(x.c.data_type).subquery()
     sums: list[Any] = [x.c.data_type]
     for span in spans:
-        inside = x.c.at > sa.func.clock_timestamp() - span
+        inside = x.c.at > last.c.ends - span
         sums += [sa.func.sum(x.c.trials).filter(inside), sa.func.sum(x.c.failed).filter(inside)]
-    for row in db.execute(sa.select(*sums).where(x.c.at > sa.func.clock_timestamp() - spans[-1]).group_by(x.c.data_type)):
+    looks = sa.select(*sums).join(last, last.c.data_type == x.c.data_type).where(x.c.at > last.c.ends - spans[-1])
+    for row in db.execute(looks.group_by(x.c.data_type)):
         for number, span in enumerate(spans):
             trials, failed = int(row[1 + 2 * number] or 0), int(row[2 + 2 * number] or 0)
             s.rate_low[row[0], label(span)] = lower_bound(failed, trials)
