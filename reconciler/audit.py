@@ -179,6 +179,9 @@ class Audit:
         with resolve(self.settings, [name], self.ledger) as scene:
             (subject,) = scene.subjects
             state = book.load(self.ledger, name, subject.key_type)
+            if state is None:  # what is at hand is of an audit that was told to begin anew
+                self._seen.pop(name, None)
+                self._marks.pop(name, None)
             known = self._known(name, scene, None if state is None else state.look)
             eyes = Eyes(scene, self.ledger, None, self.locate, self._marks.get(name, Marks()))
             found = look(eyes, state, known, lambda: self._follow(scene))

@@ -132,6 +132,8 @@ def store(
     with ledger.begin("record a look of the audit") as db:
         held.lock(db)
         _move(db, name, key_type, before, looked)
+        if before is None:
+            _forget(db, name)
         _see(db, name, key_type, looked)
         _wait(db, name, before, looked.state)
         if looked.findings and looked.told:
@@ -173,6 +175,13 @@ def _move(db: sa.Connection, name: str, key_type: KeyType, before: State | None,
         moved = db.execute(sa.update(a).where(here).values(**values).returning(a.c.look))
     if moved.one_or_none() is None:
         raise PositionMoved(f"another audit of {name} has looked meanwhile")
+
+
+def _forget(db: sa.Connection, name: str) -> None:
+    """What an audit of this data type left that was told to begin anew: another table's keys, under numbers that come again.
+    The totals stay, for counters never fall."""
+    for table in (tables.audit_seen, tables.audit_waiting, tables.audit_look):
+        db.execute(sa.delete(table).where(table.c.data_type == name))
 
 
 def _see(db: sa.Connection, name: str, key_type: KeyType, looked: Looked) -> None:

@@ -365,6 +365,33 @@ def waiting(watch: Watch) -> dict[str, int]:
     return {str(class_): count for class_, count in rows}
 
 
+def test_another_table_is_blindness_and_the_audit_begins_anew_where_it_is_told_to(watch: Watch) -> None:
+    watch.world.rows([101], at=datetime.now(UTC))
+    watch.look()
+    speak(watch, 102)
+    watch.look(2)
+    counted = watch.totals()
+    assert counted == {"rows": 2, "dropped_create": 1}
+    with psycopg.connect(watch.world.source) as db:
+        db.execute("CREATE TABLE other (LIKE items INCLUDING ALL)")
+        db.execute("INSERT INTO other SELECT * FROM items")
+        db.execute("DROP TABLE items")
+        db.execute("ALTER TABLE other RENAME TO items")
+    watch.look()
+    assert watch.exposed()["fencepost_audit_blind", ("item", "source")] == 1
+    with psycopg.connect(watch.world.target) as db:
+        db.execute("DELETE FROM fencepost.audit WHERE data_type = 'item'")  # as the error's hint says
+    watch.look()
+    assert watch.exposed()["fencepost_audit_blind", ("item", "source")] == 0
+    assert watch.totals() == counted
+    assert watch.exposed()["fencepost_gaps_open", ("item",)] == 0, "what is there now was there before this audit"
+    watch.world.rows([50_000], at=datetime.now(UTC))
+    watch.look()
+    speak(watch, 50_001)
+    watch.look(2)
+    assert watch.totals() == {"rows": 4, "dropped_create": 2}
+
+
 def test_what_was_found_is_kept_as_a_run(watch: Watch) -> None:
     watch.world.rows([101, 102], at=datetime.now(UTC))
     watch.look()
