@@ -9,13 +9,13 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
-from itertools import pairwise
+from itertools import chain
 
 from databases.ledger import Ledger
 from reconciler.announced import AnnouncedReader, Heard
 from reconciler.auditing import book
 from reconciler.auditing.book import UNJUDGED, State, Waiting
-from reconciler.auditing.rate import bursts
+from reconciler.auditing.rate import bursts, separated
 from reconciler.auditing.seen import Seen
 from reconciler.coverage import Coverage
 from reconciler.dates import date
@@ -166,7 +166,7 @@ def _bursts(seen: Seen, new: KeySet, dropped: KeySet, judged: Judged) -> int:
     """How many trials failed: a run of drops with no announced row between is one, where keys have an order."""
     if not len(dropped):
         return 0
-    column = list(dropped)
-    between = (seen.between(column[0], None) | new) - dropped if len(column) > 1 else new
-    follows = [False, *(not len(between.cut(low, high)) for low, high in pairwise(column))]
-    return bursts(follows, [judged.dates.of(key) for key in column])
+    low, high = dropped.min(), dropped.max()
+    others = (keys - dropped for keys in chain([new.cut(low, high)], seen.parts(low, high)))
+    follows = [False, *~separated(dropped.column(), others)]
+    return bursts(follows, [judged.dates.of(key) for key in dropped])

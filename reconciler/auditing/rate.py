@@ -6,14 +6,32 @@ confidence (Clopper and Pearson), if trials are independent. Drops that follow o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import exp, lgamma, log
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.keys import KeySet
 
 CONFIDENCE = 0.95
 #: Fewer failed trials than this say nothing of a rate: one broker restarting is one trial, and it happens.
 LEAST_FAILED = 2
 #: A burst is no longer than this: what goes on for longer fails again.
 BURST_US = 10_000_000
+
+
+def separated(column: npt.NDArray[Any], others: Iterable[KeySet]) -> npt.NDArray[np.bool_]:
+    """Of neighbours in a sorted column, whether a key of the others lies between. No more of those is read than it takes."""
+    apart = np.zeros(max(0, len(column) - 1), np.bool_)
+    told = iter(others)
+    while not apart.all() and (keys := next(told, None)) is not None:
+        found = keys.column()
+        wide = np.promote_types(column.dtype, found.dtype)
+        at = np.searchsorted(column.astype(wide), found.astype(wide))
+        apart[at[(at > 0) & (at < len(column))] - 1] = True
+    return apart
 
 
 def bursts(neighbours: Sequence[bool], times_us: Sequence[int | None]) -> int:

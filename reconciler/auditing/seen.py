@@ -7,6 +7,7 @@ do not become days of rows.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import sqlalchemy as sa
@@ -59,8 +60,11 @@ class Seen:
                 left = left - part
         return left
 
-    def between(self, low: Key, high: Key | None) -> KeySet:
-        return self.span(Range(low, high))
+    def parts(self, low: Key, high: Key | None) -> Iterator[KeySet]:
+        """What of [low, high) any look saw, a chunk of the shelf at a time: where keys are random it may be the whole table."""
+        yield self._beside.cut(low, high)
+        for _, keys in self._shelf.range(low, high):
+            yield keys
 
     def add(self, look: int, keys: KeySet) -> Seen:
         """As of the next look, once the ledger holds it."""

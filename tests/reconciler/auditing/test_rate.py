@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 from math import comb
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.auditing.rate import BURST_US, CONFIDENCE, bursts, lower_bound
+from reconciler.auditing.rate import BURST_US, CONFIDENCE, bursts, lower_bound, separated
+from schemas.keys import ByteKeys, IntKeys, KeySet
 
 S = 1_000_000
 
@@ -57,3 +62,36 @@ def test_what_goes_on_for_long_fails_again_every_ten_seconds() -> None:
     times: list[int | None] = [n * S for n in range(31)]
     assert bursts(follows("new", *["next"] * 30), times) == 3
     assert bursts(follows("new", "next", "next"), [0, BURST_US, BURST_US + 1]) == 2
+
+
+KEYS = st.integers(-40, 40), st.binary(min_size=2, max_size=2).filter(lambda b: not b.endswith(b"\0"))
+
+
+@given(st.data(), st.sampled_from(KEYS))
+def test_neighbours_are_apart_where_any_other_key_lies_between_in_whatever_part_it_is_told(
+    data: st.DataObject, kind: st.SearchStrategy[Any]
+) -> None:
+    dropped = sorted(data.draw(st.sets(kind, min_size=1, max_size=12)))
+    parts = data.draw(st.lists(st.sets(kind, max_size=12), max_size=4))
+    others = [part - {*dropped} for part in parts]
+    of = key_set(isinstance(dropped[0], int))
+    naive = [any(low < key < high for part in others for key in part) for low, high in pairwise(dropped)]
+    assert list(separated(of(dropped).column(), map(of, others))) == naive
+
+
+def key_set(integers: bool) -> Callable[[Iterable[Any]], KeySet]:
+    def of(keys: Iterable[Any]) -> KeySet:
+        found = sorted(keys)
+        if integers:
+            return IntKeys.of(np.array(found, np.int64))
+        return ByteKeys.of(np.array(found, "S2")) if found else ByteKeys({})
+
+    return of
+
+
+def test_no_more_is_read_than_it_takes() -> None:
+    def parts() -> Iterator[KeySet]:
+        yield IntKeys.of(np.array([2], np.int64))
+        raise AssertionError("what all are told apart by was read already")
+
+    assert list(separated(np.array([1, 3]), parts())) == [True]
