@@ -9,8 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.audit.conftest import made_watch
-from tests.audit.test_looks import speak
+from tests.audit.conftest import made_watch, speak
 from tests.recipes.world import World
 from tests.stack.kafka import Kafka
 from tests.stack.postgres import Postgres

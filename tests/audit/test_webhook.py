@@ -14,8 +14,7 @@ import pytest
 from pydantic import SecretStr
 
 from reconciler.paging.webhook import Webhook
-from tests.audit.conftest import Watch
-from tests.audit.test_looks import speak
+from tests.audit.conftest import Watch, speak
 from tests.stack.processes import LOOPBACK
 from tests.stack.receiver import Receiver
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from consumer.catch_up import catch_up
 from consumer.ledger import lock_number
 from consumer.streams.memory import MemoryLog
 from databases.ledger import Ledger
@@ -17,6 +18,7 @@ from schemas import sequence_ledger as numbers_of
 from schemas.announced import Announced, fold
 from schemas.keys import IntKey, KeyType
 from schemas.ledger import Said
+from schemas.log_state import LogState
 from schemas.settings import Settings
 
 KEY_TYPES: Mapping[str, KeyType] = {"job": IntKey(), "upload": IntKey()}
@@ -124,3 +126,8 @@ def age(ledger: Ledger, minutes: int) -> None:
         db.execute(sa.update(numbers_of.sequence_seen).values(at=s.at - by))
         db.execute(sa.update(numbers_of.sequence_place).values(since=p.since - by, ended_at=p.ended_at - by))
         db.execute(sa.update(numbers_of.sequence).values(begun_at=x.begun_at - by))
+
+
+def caught_up(about: Settings, ledger: Ledger, log: MemoryLog, **options: object) -> LogState:
+    """What `catch_up` tells, over a log in memory."""
+    return catch_up(about, ledger, KEY_TYPES, **({"streams": log.stream, "deadline_s": 0.3} | options))  # type: ignore[arg-type]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection
-from datetime import UTC, datetime
 
 import pytest
 
@@ -13,21 +12,28 @@ from consumer.catch_up import catch_up
 from consumer.streams.contract import Place, Span
 from consumer.streams.memory import MemoryLog, MemoryStream
 from databases.ledger import Ledger
-from reconciler.announced import read_coverage
 from schemas import ledger as tables
 from schemas.errors import FloodError, SettingsError, UnavailableError
 from schemas.log_state import LogState
 from schemas.settings import Settings
-from tests.consumer.support import KEY_TYPES, credited, event, fill, gapless, numbers, positions, rows, settings, words
+from tests.consumer.support import (
+    KEY_TYPES,
+    caught_up,
+    credited,
+    event,
+    fill,
+    gapless,
+    numbers,
+    positions,
+    rows,
+    settings,
+    words,
+)
 
 
 @pytest.fixture
 def about(database: str) -> Settings:
     return settings(database)
-
-
-def caught_up(about: Settings, ledger: Ledger, log: MemoryLog, **options: object) -> LogState:
-    return catch_up(about, ledger, KEY_TYPES, **({"streams": log.stream, "deadline_s": 0.3} | options))  # type: ignore[arg-type]
 
 
 def test_everything_is_read_once_and_positions_stand_at_the_end(about: Settings, ledger: Ledger, log: MemoryLog) -> None:
@@ -68,74 +74,6 @@ def test_types_that_share_a_topic_are_read_together_whichever_is_asked_for(
     assert (credited(ledger, "job"), credited(ledger, "upload")) == (set(range(5)), set(range(5, 9)))
     with pytest.raises(SettingsError, match="shared with data type 'upload'"):
         catch_up(about, ledger, {"job": KEY_TYPES["job"]}, names=["job"], streams=log.stream)
-
-
-BOTH = {"job": ["jobs"], "upload": ["jobs"]}
-
-
-def test_a_type_that_was_left_out_while_its_topic_was_read_on_is_covered_anew_from_its_return(
-    database: str, ledger: Ledger, log: MemoryLog
-) -> None:
-    """Else what nobody looked for would count as never announced: false drops, and an alarm that cries wolf."""
-    both, alone = settings(database, types=BOTH), settings(database, types={"job": ["jobs"]})
-    for partition in range(3):
-        fill(log, "jobs", [partition], partition, at=1_000, name="upload")
-        fill(log, "jobs", [partition], partition, at=1_000)
-    state = caught_up(both, ledger, log)
-    covered = read_coverage(ledger, "upload", state, ("jobs",))
-    assert (covered.start_us, covered.from_the_beginning) == (1_000_000_000, True)
-    fill(log, "jobs", [5], at=2_000, name="upload")
-    fill(log, "jobs", [6], at=2_000)
-    caught_up(alone, ledger, log)
-    assert credited(ledger, "upload") == {0, 1, 2}
-    back = datetime.now(UTC).timestamp() * 1e6
-    fill(log, "jobs", [7], at=3_000, name="upload")
-    state = caught_up(both, ledger, log)
-    covered = read_coverage(ledger, "upload", state, ("jobs",))
-    assert covered.start_us is not None
-    assert covered.start_us >= back, "two partitions have told nothing since: what was told there before now was passed over"
-    assert not covered.from_the_beginning
-    still = read_coverage(ledger, "job", state, ("jobs",))
-    assert (still.start_us, still.from_the_beginning) == (1_000_000_000, True)
-    caught_up(both, ledger, log)
-    assert read_coverage(ledger, "upload", state, ("jobs",)) == covered
-
-
-def test_a_type_that_is_back_is_covered_from_its_first_event_on_where_every_partition_tells_one(
-    database: str, ledger: Ledger, log: MemoryLog
-) -> None:
-    both, alone = settings(database, types=BOTH), settings(database, types={"job": ["jobs"]})
-    for about, at in ((both, 1_000), (alone, 2_000), (both, 3_000)):
-        for partition in range(3):
-            fill(log, "jobs", [at + partition], partition, at=at + partition, name="upload")
-        caught_up(about, ledger, log)
-    state = caught_up(both, ledger, log)
-    covered = read_coverage(ledger, "upload", state, ("jobs",))
-    assert covered.start_us == 3_002_000_000, "the latest: what another partition passed over is older than its own first event"
-
-
-def test_a_type_of_two_topics_that_is_left_out_of_one_is_covered_anew(database: str, ledger: Ledger, log: MemoryLog) -> None:
-    log.create("uploads")
-    both = settings(database, types={"job": ["jobs"], "upload": ["jobs", "uploads"]})
-    one = settings(database, types={"job": ["jobs"], "upload": ["uploads"]})
-    for about in (both, one, both):
-        fill(log, "jobs", [1], at=1_000, name="upload")
-        fill(log, "uploads", [2], at=1_000, name="upload")
-        caught_up(about, ledger, log)
-    state = caught_up(both, ledger, log)
-    covered = read_coverage(ledger, "upload", state, ("jobs", "uploads"))
-    assert not covered.from_the_beginning
-    assert covered.start_us == 1_000_000_000
-    fill(log, "jobs", [3], 1, at=5_000)
-    fill(log, "uploads", [4], at=5_000, name="upload")
-    caught_up(one, ledger, log)
-    back = datetime.now(UTC).timestamp() * 1e6
-    fill(log, "uploads", [5], at=6_000, name="upload")
-    fill(log, "jobs", [6], at=6_000)
-    state = caught_up(both, ledger, log)
-    covered = read_coverage(ledger, "upload", state, ("jobs", "uploads"))
-    assert covered.start_us is not None
-    assert covered.start_us >= back
 
 
 def test_a_poison_record_is_set_aside_and_its_neighbours_go_on(about: Settings, ledger: Ledger, log: MemoryLog) -> None:
