@@ -6,6 +6,7 @@ On an absent ledger it says so and creates nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -196,12 +197,13 @@ def _compares(ledger: Ledger) -> dict[str, tuple[int, float]]:
 
 
 def _estimate(settings: Settings, name: str, measured: tuple[int, float] | None, rows: float) -> float | None:
-    """Seconds that a cutover of this data type alone would take: two compares, and the silence it waits for."""
+    """Seconds that a cutover of this data type alone would take: two compares, and the silence it waits for. In tenths, rounded
+    up: no cutover takes no time at all."""
     if measured is None:
         return None
     silence = 0.0 if pipelines.exact(settings) else settings.data_types[name].settle_or(settings.fence.settle).total_seconds()
     of_rows, seconds = measured
-    return round(silence + 2 * seconds * (rows or of_rows) / of_rows, 1)
+    return max(0.1, math.ceil(10 * (silence + 2 * seconds * (rows or of_rows) / of_rows)) / 10)
 
 
 def _rows(chosen: Mapping[str, DataType], settings: Settings, status: Status) -> dict[str, float]:

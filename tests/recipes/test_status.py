@@ -64,7 +64,7 @@ def test_a_sweep_alone_measures_what_a_cutover_would_take(items: World) -> None:
         db.execute("ANALYZE items")
     items.extra = {"fence": {"settle": "7s"}}
     plain, _ = told(items)
-    assert plain["estimate_s"] == pytest.approx(7 + 2 * 10 * swept.compared_s, abs=0.06)
+    assert plain["estimate_s"] == pytest.approx(7 + 2 * 10 * swept.compared_s, abs=0.11)
 
 
 def test_only_the_data_types_asked_for_are_told(items: World) -> None:
