@@ -53,6 +53,13 @@ class Dates:
             return int(self.times[at])
         return None
 
+    def joined(self, more: Dates) -> Dates:
+        """With those of other keys."""
+        if not len(self.keys) or not len(more.keys):
+            return self if len(self.keys) else more
+        keys, first = np.unique(np.concatenate([self.keys, more.keys]), return_index=True)
+        return Dates(keys, np.concatenate([self.times, more.times])[first])
+
 
 NO_DATES = Dates(np.empty(0, np.int64), np.empty(0, np.int64))
 

@@ -199,14 +199,9 @@ def _sight(
     differences = compare(subject, source, registry, reader, chosen, say)
     copies.judge(scene, subject, shown.types[subject.name], differences, source.lsn, say)
     candidates = candidates_of(subject, source, differences, reader, coverage, chosen)
-    candidates.stale = stale.find(
-        subject,
-        source,
-        registry,
-        differences.spans,
-        skew=scene.settings.fence.skew,
-        since_us=chosen.since_us,
-    )
+    skew = scene.settings.fence.skew
+    late = stale.find(subject, source, registry, differences.spans, skew=skew, since_us=chosen.since_us)
+    add_stale(candidates, subject, source, late)
     return Sight(
         plan=chosen,
         differences=differences,
@@ -255,6 +250,13 @@ def candidates_of(
         named=named,
         until_us=microseconds(source.at),
     )
+
+
+def add_stale(candidates: Candidates, subject: Subject, source: Snapshot, keys: KeySet) -> None:
+    """Among the candidates, with their dates: a gap's creation is told, whatever its class."""
+    candidates.stale = keys
+    if len(keys) <= LOOKED_UP_MOST:
+        candidates.dates = candidates.dates.joined(date(subject, source, keys - subject.key_type.keys(candidates.dates.keys)))
 
 
 def unaccepted(subject: Subject, registry: Snapshot, missing: KeySet) -> KeySet:

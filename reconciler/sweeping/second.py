@@ -15,7 +15,7 @@ from reconciler.compare import Differences, look_for_newest, nothing
 from reconciler.coverage import Coverage
 from reconciler.examine import Run
 from reconciler.judge import Candidates
-from reconciler.look import Sight, both, candidates_of, still_missing, subjects_in, unaccepted
+from reconciler.look import Sight, add_stale, both, candidates_of, still_missing, subjects_in, unaccepted
 from reconciler.outcome import TypeOutcome
 from reconciler.proofs.shown import Needles
 from reconciler.scene import Subject
@@ -68,7 +68,7 @@ def _second(
     first.differences.missing = missing
     late = stale.still(subject, source, registry, total.stale, r.settings.fence.skew)
     first.candidates = candidates_of(subject, source, first.differences, reader, coverage, first.plan)
-    first.candidates.stale = late
+    add_stale(first.candidates, subject, source, late)
     first.unaccepted = unaccepted(subject, registry, missing)
     first.states = count_states(subject, registry)
     look_for_newest(first.differences.needles, subject, source, reader)

@@ -11,7 +11,7 @@ import pytest
 from consumer import quarantine
 from databases.ledger import Ledger
 from schemas.errors import CatalogError, SettingsError
-from schemas.verdict import Verdict
+from schemas.verdict import Verdict, utc
 from tests.recipes.world import World, found
 
 HOUR = timedelta(hours=1)
@@ -166,7 +166,10 @@ def test_a_stale_registration_is_told(items: World) -> None:
     items.registry_extra = {"created_at": "created_at"}
     items.rows([700], items.now - timedelta(minutes=5))
     items.registered([700], at=items.now - timedelta(days=3))
-    assert found(items.gaps()) == {"700": ("stale_registration", "stale")}
+    outcome = items.gaps()
+    assert found(outcome) == {"700": ("stale_registration", "stale")}
+    (line,) = outcome.lines["item"]()
+    assert line["created_at"] == utc(items.now - timedelta(minutes=5))
 
 
 def test_orphans_are_judged_only_under_the_claim_deletes(items: World) -> None:

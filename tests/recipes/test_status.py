@@ -77,6 +77,17 @@ def test_only_the_data_types_asked_for_are_told(items: World) -> None:
             ledger.upgrade()
 
 
+def test_a_stale_registration_moves_the_safe_window_back_to_the_creation_of_its_row(items: World) -> None:
+    items.registry_extra = {"created_at": "created_at"}
+    items.rows([201, 202], items.now - timedelta(days=9))
+    items.registered([202], at=items.now - timedelta(days=12))
+    items.sweep(**WITHOUT_LOG)
+    assert at(told(items)[0]["safe_since"]) == items.now - timedelta(days=9)
+    items.registered([201], at=items.now - timedelta(days=9))
+    assert items.sweep(**WITHOUT_LOG).report.data_types[0].gaps.by_class == {"stale_registration": 1}
+    assert at(told(items)[0]["safe_since"]) == items.now - timedelta(days=9)
+
+
 def test_a_row_left_missing_moves_the_safe_window_back_to_its_creation(items: World) -> None:
     items.rows([201], items.now - timedelta(days=9))
     items.rows([202])
