@@ -102,7 +102,7 @@ def carry_out(
     if order.dry_run or held is None:
         return f"a dry run: {plan.total} registry rows would be inserted, none was"
     if not jobs:
-        return "nothing was missing, so nothing was written"
+        return "nothing was missing, so nothing was inserted"
     refusal = backfill.capped(plan, order.max_backfill)
     if refusal is not None:
         return f"{refusal.reason}; {refusal.hint}"

@@ -76,7 +76,8 @@ def _shared(ground: Ground) -> Iterator[Finding]:
         if oid == other:
             yield warn(
                 "tables",
-                f"{name!r} and {second!r} share the registry table {shown}: a row of one counts for the other",
+                f"{name!r} and {second!r} share the registry table {shown}: a row of one counts for the other,"
+                " and without a source row it passes for an orphan of it",
                 second,
                 try_="give each its own table, or tell them apart under registry.accepted",
             )

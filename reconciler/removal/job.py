@@ -8,13 +8,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import psycopg
 from psycopg import sql
 
 from databases.connect import renamed
+from reconciler import catalog
 from reconciler.backfill.plan import digest
+from reconciler.catalog.relation import Relation
 from reconciler.identity import Identity
-from reconciler.scene import Subject
+from reconciler.scene import Scene, Subject
+from schemas.data_types import DataType
+from schemas.errors import CatalogError
 from schemas.keys import KeySet
 
 #: References to the registry's rows whose own rows a deletion would change or take along, which nothing could undo.
@@ -68,9 +71,13 @@ def plan(registry: Identity, jobs: Sequence[Job]) -> Plan:
     return Plan(hash=f"sha256:{hashlib.sha256(text.encode()).hexdigest()}", total=sum(len(job.keys) for job in jobs))
 
 
-def forbidden(registry: psycopg.Connection[Any], subject: Subject) -> Iterator[str]:
+def forbidden(scene: Scene, subject: Subject) -> Iterator[str]:
     """Why orphans of this type may not be removed, whatever the settings say."""
-    facts, policy = subject.registry, subject.data_type.registry.orphans
+    registry, facts, policy = scene.registry, subject.registry, subject.data_type.registry.orphans
+    for name, other in scene.settings.data_types.items():
+        if name != subject.name and _shared(scene, subject, other):
+            told = f"{facts.table.qualified} is the registry of {name!r} too"
+            yield f"{told}, and its rows have none in {subject.source.table.qualified}"
     if facts.why_not_unique is not None:
         yield f"a removal that can be undone needs a unique index on the registry's key: {facts.why_not_unique}"
     if policy == "delete":
@@ -80,6 +87,25 @@ def forbidden(registry: psycopg.Connection[Any], subject: Subject) -> Iterator[s
         if found:
             named = ", ".join(f"{name} of {table}" for table, name in found)
             yield f"deleting a registry row would change other tables, which nothing could undo (foreign keys {named})"
+
+
+def _shared(scene: Scene, subject: Subject, other: DataType) -> bool:
+    """Whether another type's registry rows lie in this one's table, and their source rows elsewhere."""
+    try:
+        theirs = catalog.relation(scene.registry, "the registry", other.registry.table)
+    except CatalogError:
+        return False  # what is not there has no rows
+    if _oids(theirs).isdisjoint(_oids(subject.registry.relation)):
+        return False
+    try:
+        source = catalog.relation(scene.source, "the source", other.source.table)
+    except CatalogError:
+        return True
+    return source.oid != subject.source.oid or other.source.key != subject.data_type.source.key
+
+
+def _oids(relation: Relation) -> set[int]:
+    return {relation.oid, *(part.oid for part in relation.below)}
 
 
 def setting(action: dict[str, Any]) -> sql.Composed:

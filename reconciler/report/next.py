@@ -45,6 +45,8 @@ def _steps(report: Report, options: str) -> Iterator[tuple[str, str | None]]:
         yield "For every key that was found:", f"fencepost report {report.run} --csv{_config(options)}"
     if filled:
         yield "To take back the rows that were inserted and nobody touched since:", undo
+    elif any(t.orphans.removed for t in report.data_types):
+        yield "To put the orphans back that were removed and nobody registered since:", undo
 
 
 def _mend(report: Report, options: str) -> Iterator[tuple[str, str | None]]:
@@ -90,7 +92,7 @@ def _fill(report: Report, options: str) -> Iterator[tuple[str, str | None]]:
     if stale:
         rows = counted(stale, "registry row belongs", "registry rows belong")
         yield f"{rows} to an earlier row of the same id. Look at them; once deleted in the registry they are plain gaps.", None
-    if any(t.orphans.count for t in report.data_types):
+    if any(t.orphans.count > t.orphans.removed for t in report.data_types):
         yield (
             "Registry rows without a source row: hand them to the applier, or let a sweep remove them (registry.orphans).",
             None,

@@ -84,7 +84,7 @@ def _job(r: Run, t: TypeOutcome) -> removal.Job | None:
     if policy == "list" or t.orphans is None or not t.orphans.count:
         return None
     failed = withheld(r.shown, proofs.judge(r.shown), Claim.DELETES, t.subject.name)
-    against = [f"{proof.name}: {proof.seen}" for proof in failed] + list(removal.forbidden(r.scene.registry, t.subject))
+    against = [f"{proof.name}: {proof.seen}" for proof in failed] + list(removal.forbidden(r.scene, t.subject))
     if len(t.orphans.in_flight):
         against.append("some orphans were not seen twice yet")
     if against:

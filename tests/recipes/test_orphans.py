@@ -128,6 +128,23 @@ def forbid(world: World, ddl: str) -> None:
         db.execute(ddl)
 
 
+def test_rows_of_another_data_type_in_the_same_registry_are_never_removed(items: World) -> None:
+    """None of them has a row in the first type's source: all of them pass for its orphans."""
+    with psycopg.connect(items.source) as db:
+        db.execute(
+            "CREATE TABLE others (LIKE items INCLUDING ALL); INSERT INTO others SELECT g FROM generate_series(501, 503) g"
+        )
+    items.registered([501, 502, 503, 901])
+    items.registry_extra = {"orphans": "delete"}
+    item = items.plain()["data_types"]["item"]
+    other = item | {"source": item["source"] | {"table": "public.others"}}
+    items.extra = {"data_types": {"item": item | {"match": {"of": "item"}}, "other": other | {"match": {"of": "other"}}}}
+    before = registry(items)
+    _, said = notes(items)
+    assert registry(items) == before
+    assert "4 orphans were not removed: public.item_registry is the registry of 'other' too" in said
+
+
 def test_without_being_told_to_heal_and_above_the_cap_nothing_is_removed(orphaned: World) -> None:
     before = registry(orphaned)
     orphaned.registry_extra = {"orphans": "delete"}
