@@ -8,13 +8,11 @@ compare     again, in new snapshots; the verdict is dated by it
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
-from databases.connect import renamed
 from databases.ledger import Ledger
-from reconciler import captain, copies, fence, history, lease, orphans, pipelines, proofs, writers
+from reconciler import captain, copies, fence, history, lease, orphans, pipelines, proofs, replay, writers
 from reconciler.announced import AnnouncedReader
 from reconciler.coverage import Coverage
 from reconciler.examine import WAIT, Run, begin, type_outcomes
@@ -108,30 +106,13 @@ def _fence(r: Run) -> None:
     wait_s = (WAIT if r.wait is None else r.wait).total_seconds()
     oids = [s.source.oid for s in r.scene.subjects]
     r.shown.fence = fence.take(r.scene.fence_at, oids, wait_s=wait_s, say=r.say)
-    _standby(r, wait_s)
+    if not replay.reached(r.scene, r.shown.fence.lsn, wait_s, r.say):
+        r.shown.snapshot_faults.append(replay.behind(r.scene, r.shown.fence.lsn, "the fence's LSN"))
     if (fault := copies.follow(r.scene, r.shown.fence.lsn, wait_s, r.say)) is not None:
         r.shown.snapshot_faults.append(fault)
     if not r.shown.without_log:
         _pipeline(r, wait_s)
         r.logbook.follow()
-
-
-def _standby(r: Run, wait_s: float) -> None:
-    """A standby is only read once it has replayed past the fence."""
-    taken = r.shown.fence
-    if r.scene.fence_at is r.scene.source or taken is None:
-        return
-    deadline = time.monotonic() + wait_s
-    while True:
-        with renamed("ask the standby how far it has replayed"):
-            row = r.scene.source.execute("SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn", [taken.lsn]).fetchone()
-        if row and row[0]:
-            return
-        if time.monotonic() > deadline:
-            r.shown.snapshot_faults.append(f"the standby has not replayed the fence's LSN {taken.lsn}")
-            return
-        r.say.waiting(f"for the standby to replay {taken.lsn}")
-        time.sleep(0.1)
 
 
 def _pipeline(r: Run, wait_s: float) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import psycopg
 
 from databases.connect import renamed
-from reconciler.identity import lsn_number
+from reconciler.identity import lsn_number, without_header
 from reconciler.ports import Say, names
 from reconciler.writers import WRITERS
 
@@ -113,7 +113,7 @@ def take(connection: psycopg.Connection[Any], tables: Sequence[int], *, wait_s: 
         assert row
     return Fence(
         at=row[0].astimezone(UTC),
-        lsn=row[1],
+        lsn=without_header(row[1]),
         listed=len(everyone),
         waited_s=time.monotonic() - started,
         open_=tuple(still),

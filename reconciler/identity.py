@@ -31,7 +31,7 @@ class Identity:
 
     @property
     def lsn_text(self) -> str:
-        return f"{self.lsn >> 32:X}/{self.lsn & 0xFFFFFFFF:X}"
+        return lsn_text(self.lsn)
 
     @property
     def described(self) -> str:
@@ -42,6 +42,32 @@ def lsn_number(text: str) -> int:
     """`16/B374D848` as a number."""
     high, low = text.split("/")
     return (int(high, 16) << 32) | int(low, 16)
+
+
+def lsn_text(number: int) -> str:
+    return f"{number >> 32:X}/{number & 0xFFFFFFFF:X}"
+
+
+#: A page of the WAL begins with a header; the longest is that of a segment's first page.
+_PAGE, _HEADER = 8192, 40
+
+
+def position(connection: psycopg.Connection[Any]) -> str:
+    """How far a primary's history has come, in a place that whoever follows it can reach."""
+    row = connection.execute("SELECT pg_current_wal_insert_lsn()::text").fetchone()
+    assert row
+    return without_header(row[0])
+
+
+def without_header(lsn: str) -> str:
+    """The same point of history, where the last record ended.
+
+    When it fills a page, or the segment was switched, the server names the place behind the next page's header: nothing is
+    written there yet, and as long as the server is quiet no standby and no slot comes so far. Pure.
+    """
+    number = lsn_number(lsn)
+    into = number % _PAGE
+    return lsn_text(number - into) if 0 < into <= _HEADER else lsn
 
 
 def identify(connection: psycopg.Connection[Any], side: str) -> Identity:

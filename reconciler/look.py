@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from reconciler import copies, identity, stale
+from reconciler import copies, identity, replay, stale
 from reconciler.announced import AnnouncedReader
 from reconciler.compare import Differences, compare, nothing
 from reconciler.coverage import Coverage
@@ -54,8 +54,11 @@ class Look:
 
 
 @contextmanager
-def both(scene: Scene, shown: Shown | None) -> Iterator[tuple[Snapshot, Snapshot]]:
-    """A snapshot of the source, then one of the registry: what registers meanwhile is no gap. A copy's lies in between."""
+def both(scene: Scene, shown: Shown | None, say: Say | None = None) -> Iterator[tuple[Snapshot, Snapshot]]:
+    """A snapshot of the source, then one of the registry: what registers meanwhile is no gap. A copy's lies in between.
+    With `say` a standby is waited for; without, whoever asks knows how far it has come."""
+    if shown is not None and say is not None:
+        replay.follow(scene, shown, say)
     s = scene.settings.source
     limits, kept = Limits.of(s), scene.kept
     with ExitStack() as stack:
@@ -146,7 +149,7 @@ def look(
     whole: bool = False,
 ) -> Look:
     """Compare every subject once. Raises UnavailableError where a side cannot be read to the end."""
-    with both(scene, shown) as (source, registry):
+    with both(scene, shown, say) as (source, registry):
         sights = {}
         for subject in subjects_in(scene, shown, source, registry):
             say.phase(f"comparing {subject.name}")
@@ -279,7 +282,7 @@ def again(scene: Scene, shown: Shown, looked: Look, readers: Mapping[str, Announ
     """Second sighting of the candidates alone, in new snapshots."""
     say.phase("looking at the candidates again")
     out = {}
-    with both(scene, shown) as (source, registry):
+    with both(scene, shown, say) as (source, registry):
         # No transaction ended on either side: the second snapshots hold what the first held, to the last row, and the
         # catalogs too.
         if looked.sees == (source.sees, registry.sees) and None not in looked.sees:

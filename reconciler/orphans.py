@@ -8,9 +8,11 @@ writers an orphan must be seen twice, `settle` apart.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
+from reconciler import replay
 from reconciler.announced import AnnouncedReader
 from reconciler.classify import classify_orphans
 from reconciler.compare import surplus
@@ -64,10 +66,13 @@ def _pass(
 ) -> dict[str, KeySet]:
     s = scene.settings.source
     limits, kept = Limits.of(s), scene.kept
-    with (
-        snapshot(scene.settings.registry.dsn, "the registry", scene.registry_tables, limits, kept=kept) as registry,
-        snapshot(s.rows, "the source", scene.source_tables, limits, kept=kept) as source,
-    ):
+    with ExitStack() as stack:
+        registry = stack.enter_context(
+            snapshot(scene.settings.registry.dsn, "the registry", scene.registry_tables, limits, kept=kept)
+        )
+        # Between the two: what was registered before the first has its row on the primary by now.
+        replay.follow(scene, shown, say)
+        source = stack.enter_context(snapshot(s.rows, "the source", scene.source_tables, limits, kept=kept))
         same_servers(scene, shown, source=source, registry=registry)
         shown.snapshots.append(f"for deletes: the registry at {utc(registry.at)} first, the source after it")
         out = {}

@@ -10,6 +10,7 @@ from threading import Event
 from databases.connect import renamed
 from reconciler import pipelines
 from reconciler.examine import WAIT, Run
+from reconciler.identity import position
 from schemas.errors import UnavailableError
 
 
@@ -43,14 +44,13 @@ def pipeline(r: Run, stop: Event | None = None) -> None:
     r.say.phase("waiting for the pipeline to pass what was seen")
     try:
         with renamed("ask the source how far its WAL has come"):
-            row = r.scene.fence_at.execute("SELECT pg_current_wal_insert_lsn()::text").fetchone()
+            lsn = position(r.scene.fence_at)
     except UnavailableError as error:  # a standby that the settings call a primary: the proof `snapshot` says so
         r.shown.pipeline_fault = str(error)
         return
-    assert row
     wait_s = (WAIT if r.wait is None else r.wait).total_seconds()
     asked = pipelines.Asked(
-        settings=r.settings, scene=r.scene, lsn=row[0], wait_s=wait_s, say=r.say, stop=Event() if stop is None else stop
+        settings=r.settings, scene=r.scene, lsn=lsn, wait_s=wait_s, say=r.say, stop=Event() if stop is None else stop
     )
     pipelines.note(r.shown, pipelines.passed(asked))
 

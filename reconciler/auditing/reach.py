@@ -19,14 +19,14 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from databases.connect import renamed
-from reconciler import fence
+from reconciler import fence, replay
 from reconciler.auditing.book import State
 from reconciler.fence import Transaction
-from reconciler.identity import lsn_number
+from reconciler.identity import lsn_number, position
 from reconciler.ports import Silent
 from reconciler.scene import Scene, Subject
 from reconciler.snapshot import Snapshot
-from reconciler.sweeping.mark import Earlier, bound, replayed
+from reconciler.sweeping.mark import Earlier, bound
 from reconciler.window import microseconds
 from schemas.keys import Key, KeySet
 
@@ -97,11 +97,10 @@ def reach(scene: Scene, subject: Subject, state: State | None, marks: Marks, ask
             pending = _ended(scene, subject, pending)
     with renamed("mark where the source stands"):
         # Only now: what those wrote who have ended meanwhile, a standby must have replayed too.
-        row = scene.fence_at.execute("SELECT pg_current_wal_insert_lsn()::text").fetchone()
-        assert row
-    replayed(scene, str(row[0]), REPLAYED_S, Silent())  # where it was not, `passed` says so
+        lsn = position(scene.fence_at)
+    replay.reached(scene, lsn, REPLAYED_S, Silent())  # where it was not, `passed` says so
     since, _ = bound(at, listed, marks.earlier)
-    found = Reach(pending=pending, dated=Earlier(at=at, low=since), lsn=str(row[0]))
+    found = Reach(pending=pending, dated=Earlier(at=at, low=since), lsn=lsn)
     if state is None or _due(state, at, scene.settings.audit.every) or asked > LOOKED_UP_MOST:
         return found
     if _rising(subject):

@@ -8,19 +8,19 @@ start is told to nobody of our rights, there is no low mark, and it is said why.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from databases.connect import renamed
-from reconciler import fence
+from reconciler import fence, replay
 from reconciler.fence import Transaction
-from reconciler.identity import lsn_number
+from reconciler.identity import position
 from reconciler.ports import Say, names
 from reconciler.probe import Reader
 from reconciler.probe.blobs import extremes
 from reconciler.scene import Scene, Subject
+from schemas.errors import UnavailableError
 from schemas.keys import Key
 
 
@@ -44,19 +44,18 @@ class Mark:
 
 
 def take(scene: Scene, subject: Subject, earlier: Sequence[Earlier], *, wait_s: float, say: Say) -> Mark:
-    """Mark the source before a pass over one data type begins."""
+    """Mark the source before a pass over one data type begins. Raises UnavailableError where the source is a standby that
+    does not show in time what was there at the mark: a pass would vouch for rows that it cannot see."""
     with renamed("mark where the source stands"):
         # The clock first: whoever begins between the two is younger than it, and listed or not makes no difference.
         row = scene.fence_at.execute("SELECT clock_timestamp()").fetchone()
         assert row
         at = row[0].astimezone(UTC)
         listed = fence.open_transactions(scene.fence_at, [subject.source.oid])
-        row = scene.fence_at.execute("SELECT pg_current_wal_insert_lsn()::text").fetchone()
-        assert row
-        lsn: str = row[0]
+        lsn = position(scene.fence_at)
     low, why = bound(at, [t for t in listed if t.waited_for], earlier)
-    if low is not None and not replayed(scene, lsn, wait_s, say):
-        low, why = None, f"the standby had not replayed {lsn}, where its primary stood at the mark"
+    if not replay.reached(scene, lsn, wait_s, say):
+        raise UnavailableError(replay.behind(scene, lsn, "where its primary stood before the pass"))
     return Mark(at=at, low=low, why=why, highest=_highest(scene, subject), lsn=lsn)
 
 
@@ -80,22 +79,6 @@ def _began(transaction: Transaction, earlier: Sequence[Earlier]) -> datetime | N
     # At the newest mark before it was prepared it was either open, and counted there, or had not begun.
     before = [mark for mark in earlier if transaction.since is not None and mark.at <= transaction.since]
     return max(before, key=lambda mark: mark.at).low if before else None
-
-
-def replayed(scene: Scene, lsn: str, wait_s: float, say: Say) -> bool:
-    """Whether a standby shows what its primary held at the mark."""
-    if scene.fence_at is scene.source:
-        return True
-    deadline = time.monotonic() + wait_s
-    while True:
-        with renamed("ask the standby how far it has replayed"):
-            row = scene.source.execute("SELECT pg_last_wal_replay_lsn()::text").fetchone()
-        if row and row[0] and lsn_number(row[0]) >= lsn_number(lsn):
-            return True
-        if time.monotonic() > deadline:
-            return False
-        say.waiting(f"for the standby to replay {lsn}")
-        time.sleep(0.1)
 
 
 def _highest(scene: Scene, subject: Subject) -> Key | None:

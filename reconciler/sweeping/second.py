@@ -36,7 +36,7 @@ def sighted(
     """What is left of the candidates. A data type without a total was hidden from us."""
     r.say.phase("looking at the candidates again")
     out = {}
-    with both(r.scene, r.shown) as (source, registry):
+    with both(r.scene, r.shown, r.say) as (source, registry):
         for subject in subjects_in(r.scene, r.shown, source, registry):
             reader, coverage = readers[subject.name], coverages[subject.name]
             total = totals.get(subject.name)
@@ -105,7 +105,7 @@ def left(r: Run, outcomes: Sequence[TypeOutcome], readers: Mapping[str, Announce
     r.say.phase("comparing again what was missing")
     out = {}
     judged = {t.subject.name: t for t in outcomes}
-    with both(r.scene, r.shown) as (source, registry):
+    with both(r.scene, r.shown, r.say) as (source, registry):
         for subject in subjects_in(r.scene, r.shown, source, registry):
             t = judged[subject.name]
             out[subject.name] = subject.key_type.empty()

@@ -14,6 +14,7 @@ from reconciler.proofs import Shown
 from reconciler.proofs.shown import Met
 from schemas.settings import Dsn
 from tests.stack.postgres import Postgres
+from tests.stack.processes import wait_until
 
 MET = Identity(side="source", system="7", timeline=1, database_oid=5, database="app", lsn=1000, xid=50)
 
@@ -100,3 +101,27 @@ def test_a_restored_backup_a_promoted_standby_and_another_database_are_not_the_s
         with connect(Dsn(standby.dsn("app")), "the source") as db:
             held, seen = proved(before, identity.identify(db, "source"))
         assert (held, "promoted or restored" in seen) == (False, True), seen
+
+
+@pytest.mark.parametrize(
+    ("told", "meant"),
+    [
+        ("0/4000028", "0/4000000"),  # as PostgreSQL tells it after pg_switch_wal(): behind a segment's header
+        ("1/12018", "1/12000"),  # behind a page's
+        ("0/12000", "0/12000"),
+        ("0/12030", "0/12030"),
+        ("A/FFFFFFF8", "A/FFFFFFF8"),
+    ],
+)
+def test_a_place_behind_a_header_that_nobody_wrote_is_where_the_last_record_ended(told: str, meant: str) -> None:
+    """A standby of a quiet primary never replays further than that."""
+    assert identity.without_header(told) == meant
+
+
+def test_a_standby_of_a_quiet_primary_reaches_its_position(own_postgres: object) -> None:
+    server: Postgres = own_postgres(settings={"autovacuum": "off", "checkpoint_timeout": "1h"})  # type: ignore[operator]
+    with server.standby() as standby, server.connect() as db, standby.connect() as behind:
+        db.execute("CREATE TABLE t (id int)")
+        db.execute("SELECT pg_switch_wal()")
+        passed = "SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn"
+        wait_until(lambda: behind.execute(passed, [identity.position(db)]).fetchone() == (True,), "the standby is there")
