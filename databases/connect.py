@@ -79,6 +79,8 @@ def connect(
         wanted = _PINNED | {name: f"{_milliseconds(value)}" for name, value in timeouts if value is not None}
         if connection.is_pooled():
             more = {"transaction_read_only": "on"} if read_only else {}
+            with connection.transaction():  # which a pool in statement mode would refuse in the midst of something else
+                pass
             connection.pin_every_transaction(_set("SET LOCAL", wanted | more))
         else:
             more = {"default_transaction_read_only": "on"} if read_only else {}
@@ -86,7 +88,9 @@ def connect(
         connection.autocommit = autocommit
     except psycopg.Error as error:
         connection.close()
-        raise UnavailableError(f"cannot use {what} ({dsn.described.strip('()')}): {_server_words(error)}") from None
+        raise UnavailableError(
+            f"cannot use {what} ({dsn.described.strip('()')}): {_server_words(error)}", hint=_of_a_pooler(error)
+        ) from None
     return connection
 
 
@@ -111,7 +115,8 @@ def renamed(what: str) -> Iterator[None]:
     except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
         raise CatalogError(f"cannot {what}: {_server_words(error)}") from None
     except psycopg.Error as error:
-        raise UnavailableError(f"cannot {what}: {_server_words(error)}", hint=_ENDED.get(error.sqlstate or "")) from None
+        hint = _ENDED.get(error.sqlstate or "") or _of_a_pooler(error)
+        raise UnavailableError(f"cannot {what}: {_server_words(error)}", hint=hint) from None
 
 
 def _ended(setting: str) -> str:
@@ -124,6 +129,17 @@ _ENDED = {
     "25P04": _ended("transaction_timeout"),
     "57P05": _ended("idle_session_timeout"),
 }
+
+
+#: What PgBouncer says of itself, in the place of a server.
+_POOLERS = {
+    "statement pooling mode": "name the server itself, or a pool in transaction or session mode",
+    "query_wait_timeout": "the pooler had no server session left for us: raise its default_pool_size, or lower source.slices",
+}
+
+
+def _of_a_pooler(error: psycopg.Error) -> str | None:
+    return next((hint for words, hint in _POOLERS.items() if words in str(error)), None)
 
 
 def _server_words(error: BaseException) -> str:
@@ -162,6 +178,7 @@ _REFUSALS = (
     _Refusal("expected authentication request", _NO_POSTGRES, "are host and port right?"),
     _Refusal("too many clients", "too many clients already", f"raise max_connections, {_FEWER}"),
     _Refusal("connection slots are reserved", "too many clients already", f"raise max_connections, {_FEWER}"),
+    _Refusal("connection is closed", "the connection was lost", _UP),
     _Refusal("closed the connection unexpectedly", "closed the connection unexpectedly", _UP),
     _Refusal("too many connections for role", "too many connections for our role", f"raise its CONNECTION LIMIT, {_FEWER}"),
     _Refusal("too many connections for database", "too many connections for it", f"raise its CONNECTION LIMIT, {_FEWER}"),

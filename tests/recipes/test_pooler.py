@@ -1,9 +1,10 @@
-"""Ledger and registry behind a transaction-mode pooler (failure mode 65): a whole cutover, two captains, and the undo."""
+"""Behind a transaction-mode pooler (failure mode 65): a whole cutover, two captains, the undo; and pools that cannot serve."""
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -11,9 +12,12 @@ import pytest
 from databases.ledger import Ledger
 from reconciler import recall, recheck, undo
 from reconciler.ports import Silent
+from schemas.errors import UnavailableError
 from schemas.verdict import Verdict
+from tests.conftest import needed
 from tests.recipes.world import World
 from tests.stack.pgbouncer import PgBouncer
+from tests.stack.postgres import Postgres
 
 
 @pytest.fixture
@@ -52,3 +56,34 @@ def test_two_captains_end_with_one_run(pooled: World) -> None:
         assert sorted(r.data_types[0].backfilled for r in (one, other)) == [0, 100]
     assert (one.verdict, other.verdict) == (Verdict.CLEAR, Verdict.CLEAR)
     assert len(pooled.in_registry()) == 200
+
+
+def test_source_registry_and_ledger_all_behind_one_pool(pooled: World, pgbouncer: PgBouncer) -> None:
+    pooled.extra |= {"source": {"dsn": pgbouncer.dsn(pooled.source.rpartition("/")[2])}}
+    (told,) = pooled.gaps(deletes=True).report.data_types
+    assert told.gaps.count == 100
+    report = pooled.cutover(deletes=True).report
+    (told,) = report.data_types
+    assert (report.verdict, told.gaps.count, told.backfilled, told.remaining) == (Verdict.CLEAR, 100, 100, 0)
+    assert pooled.sweep().report.verdict is Verdict.CLEAR
+    assert pooled.cutover(since="auto").report.verdict is Verdict.CLEAR
+
+
+@pytest.mark.parametrize("side", ["source", "registry", "ledger"])
+def test_a_pool_in_statement_mode_is_refused_at_the_door(
+    items: World, postgres: Postgres, stand_folder: Path, side: str
+) -> None:
+    dsn = items.source if side == "source" else items.target
+    with needed(), PgBouncer(stand_folder / f"pgbouncer-{side}", postgres, mode="statement") as pool:
+        items.extra = {"ledger": {"dsn": items.target}} | {side: {"dsn": pool.dsn(dsn.rpartition("/")[2])}}
+        with pytest.raises(UnavailableError, match=f"cannot use the {side} .*statement pooling mode") as told:
+            items.cutover()
+    assert told.value.hint == "name the server itself, or a pool in transaction or session mode"
+
+
+def test_a_pool_too_small_for_the_slices_is_told(items: World, postgres: Postgres, stand_folder: Path) -> None:
+    with needed(), PgBouncer(stand_folder / "pgbouncer-small", postgres, size=3, wait=2) as pool:
+        items.extra = {"source": {"dsn": pool.dsn(items.source.rpartition("/")[2]), "slices": 8}}
+        with pytest.raises(UnavailableError, match="query_wait_timeout") as told:
+            items.gaps()
+    assert "source.slices" in (told.value.hint or "")
