@@ -69,6 +69,7 @@ def _partition(place: Place, span: Span, row: sa.Row[tuple[object, ...]], stable
         high=span.high,
         stable=stable if pinned else None,
         reached=row.next_offset,
+        event_us=row.event_us,
     )
 
 

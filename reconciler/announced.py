@@ -149,6 +149,11 @@ def _current(table: sa.Table) -> tuple[sa.ColumnElement[bool], ...]:
     return (table.c.incarnation == newest,)
 
 
+def _not_yet(state: LogState, topics: tuple[str, ...]) -> list[Lost]:
+    """Ends of partitions that were not read, as behind an open transaction: their silence means nothing either."""
+    return [Lost(from_us=p.event_us, to_us=None) for p in state.of(topics) if not p.drained]
+
+
 def read_coverage(ledger: Ledger | None, name: str, state: LogState | None, topics: tuple[str, ...]) -> Coverage:
     """From when on the log speaks about a data type, less its holes and unreadable records."""
     if ledger is None or state is None:
@@ -175,6 +180,6 @@ def read_coverage(ledger: Ledger | None, name: str, state: LogState | None, topi
         start_us=max([min(known), *trimmed]) if known else None,
         from_the_beginning=bool(starts) and all(start == 0 for start in starts) and not holes and not broken_off,
         trimmed=any(start > 0 for start in starts),
-        lost=tuple(Lost(from_us=h.from_us, to_us=h.to_us) for h in holes),
+        lost=(*(Lost(from_us=h.from_us, to_us=h.to_us) for h in holes), *_not_yet(state, topics)),
         unreadable=int(unread),
     )

@@ -26,6 +26,7 @@ class PartitionState:
     high: int  #: the high watermark, asked for as read_uncommitted
     stable: int | None  #: where an open transaction hides records from committed readers: up to where they see
     reached: int  #: the ledger's next offset
+    event_us: int | None = None  #: the newest event time read
 
     @property
     def drained(self) -> bool:

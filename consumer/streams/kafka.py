@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient
 
 from consumer.streams.contract import Place, Reading, Shape, Span
 from consumer.streams.kafka_errors import DAMAGED, GONE, NOT_YET, REFUSALS, TOO_LARGE, complaint
-from consumer.streams.kafka_questions import Questions, librdkafka
+from consumer.streams.kafka_questions import EARLIEST, LATEST, Questions, librdkafka, told
 from consumer.streams.kafka_settings import consumer_values, refuse_cooperation
 from schemas.errors import FencepostError, SettingsError, UnavailableError
 from schemas.events import RawBatch
@@ -35,7 +35,8 @@ TOPIC_IDS_WITHIN_S = 1.5
 #: How the cluster id of librdkafka's mock cluster begins (the demo's broker): it never answers a question for topic ids.
 MOCK_CLUSTER = "mockCluster"
 DOWN_FOR_S = 8.0
-
+#: A broker that has just come back may know no topic at all.
+KNOWS_WITHIN_S = 2.0
 RETRY_EVERY_S = 0.2
 
 
@@ -59,9 +60,7 @@ class KafkaStream:
     # -- questions ----------------------------------------------------------------------------------------------------
 
     def shape(self, topics: Collection[str]) -> Shape:
-        with self._renamed("ask for topics"):
-            # All topics: a request that names one may bring it into being where the broker creates topics by itself.
-            found = self._admin.list_topics(timeout=ASK_WITHIN_S)
+        found = self._listed(topics)
         for topic in topics:
             error = found.topics[topic].error if topic in found.topics else None
             if topic not in found.topics or (error and error.code() in REFUSALS):
@@ -74,6 +73,23 @@ class KafkaStream:
         mocked = str(found.cluster_id).startswith(MOCK_CLUSTER)
         ids: dict[str, str | None] = dict.fromkeys(topics) if mocked else self._topic_ids(topics)
         return Shape(cluster_id=found.cluster_id, topic_ids=ids, partitions=partitions)
+
+    def _listed(self, topics: Collection[str]) -> Any:
+        """All topics: a request that names one may bring it into being where the broker creates topics by itself."""
+        began = time.monotonic()
+        while True:
+            with self._renamed("ask for topics"):
+                found = self._admin.list_topics(timeout=ASK_WITHIN_S)
+            left = time.monotonic() - began < (ASK_WITHIN_S if found.topics else KNOWS_WITHIN_S)
+            untold = [t for t in topics if t in found.topics and not found.topics[t].partitions]
+            untold = [t for t in untold if (e := found.topics[t].error) is None or e.code() not in REFUSALS]
+            # Taken at its word, a topic without partitions would be one that was read to its end.
+            if untold and not left:
+                why = next((e.str() for t in untold if (e := found.topics[t].error)), "it names no partition of it")
+                raise UnavailableError(f"cannot ask for topics: {self._settings.servers} does not tell {untold[0]!r}: {why}")
+            if not untold and (found.topics or not topics or not left):
+                return found
+            time.sleep(RETRY_EVERY_S)
 
     def _topic_ids(self, topics: Collection[str]) -> dict[str, str | None]:
         ids: dict[str, str | None] = dict.fromkeys(topics)
@@ -90,22 +106,26 @@ class KafkaStream:
     def spans(self, places: Collection[Place]) -> dict[Place, Span]:
         if not places:
             return {}
-        deadline = time.monotonic() + ASK_WITHIN_S
+        deadline = None
         with self._renamed("ask for offsets"):
             while True:
                 try:
                     return self._spans(places)
                 except KafkaException as error:
-                    if error.args[0].code() not in NOT_YET or time.monotonic() > deadline:
+                    if error.args[0].code() not in NOT_YET:
+                        raise
+                    # From its first answer on: until it came back it may have had us wait for as long as we would.
+                    deadline = deadline or time.monotonic() + ASK_WITHIN_S
+                    if time.monotonic() > deadline:
                         raise
                 time.sleep(RETRY_EVERY_S)
 
     def _spans(self, places: Collection[Place]) -> dict[Place, Span]:
-        start = self._offsets(places, _EARLIEST, IsolationLevel.READ_UNCOMMITTED)
-        stable = self._offsets(places, _LATEST, IsolationLevel.READ_COMMITTED)
+        start = self._offsets(places, EARLIEST, IsolationLevel.READ_UNCOMMITTED)
+        stable = self._offsets(places, LATEST, IsolationLevel.READ_COMMITTED)
         # Asked last: what was stable a moment ago can only be below it.
-        high = self._offsets(places, _LATEST, IsolationLevel.READ_UNCOMMITTED)
-        return {p: Span(start=_told(start[p]), stable=_told(stable[p]), high=_told(high[p])) for p in places}
+        high = self._offsets(places, LATEST, IsolationLevel.READ_UNCOMMITTED)
+        return {p: Span(start=told(start[p]), stable=told(stable[p]), high=told(high[p])) for p in places}
 
     def _offsets(self, places: Collection[Place], spec: Any, isolation: Any) -> dict[Place, Any]:
         asked = self._admin.list_offsets(
@@ -364,22 +384,6 @@ def _uncollected() -> Iterator[None]:
         yield
     finally:
         gc.enable()
-
-
-def _told(answer: Any) -> int:
-    """An offset. A broker that has just come back may answer with none and without an error; taken for an offset (-1001), that
-    would be a log that was cut back to before its begin: a hole, everything read again, and all counted as drained.
-
-    Raises KafkaException, of a code in NOT_YET.
-    """
-    offset: int = answer.result().offset
-    if offset < 0:
-        raise KafkaException(KafkaError(KafkaError.OFFSET_NOT_AVAILABLE, f"the broker told no offset ({offset})"))
-    return offset
-
-
-_specs: Any = OffsetSpec
-_EARLIEST, _LATEST = _specs.earliest(), _specs.latest()
 
 
 def _named(place: Place) -> str:

@@ -29,13 +29,19 @@ DAMAGED = {
     KafkaError.INVALID_MSG,
     KafkaError.MSG_SIZE_TOO_LARGE,
 }
-#: A broker that has just come back may know less of its partitions than we do, for a moment.
+#: A broker that has just come back, or that leads since a moment, may know less of its partitions than we do.
 NOT_YET = {
     KafkaError.UNKNOWN_LEADER_EPOCH,
     KafkaError.FENCED_LEADER_EPOCH,
     KafkaError.NOT_LEADER_FOR_PARTITION,
     KafkaError.LEADER_NOT_AVAILABLE,
     KafkaError.OFFSET_NOT_AVAILABLE,
+    KafkaError.REPLICA_NOT_AVAILABLE,
+    KafkaError.BROKER_NOT_AVAILABLE,
+    KafkaError.REQUEST_TIMED_OUT,
+    KafkaError.NETWORK_EXCEPTION,
+    KafkaError.KAFKA_STORAGE_ERROR,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,  # its partitions were named by the cluster right before
 }
 #: How librdkafka says that an answer is over its limit. It drops the connection and asks again, for ever.
 TOO_LARGE = "receive.message.max.bytes"

@@ -1,4 +1,5 @@
-"""The client that questions go to the broker with: topics, ids, watermarks. What is asked stands in `kafka`."""
+"""The client that questions go to the broker with: topics, ids, watermarks; and how an answer is read. What is asked stands in
+`kafka`."""
 
 from __future__ import annotations
 
@@ -7,7 +8,8 @@ import time
 from threading import Lock
 from typing import Any
 
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from consumer.streams.kafka_errors import complaint
 from consumer.streams.kafka_settings import admin_values
@@ -51,3 +53,19 @@ class Questions:
 
     def _complained(self, error: Any) -> None:
         self.words = complaint(error, self.words)
+
+
+def told(answer: Any) -> int:
+    """An offset. A broker that has just come back may answer with none and without an error; taken for an offset (-1001), that
+    would be a log that was cut back to before its begin: a hole, everything read again, and all counted as drained.
+
+    Raises KafkaException, of a code in NOT_YET.
+    """
+    offset: int = answer.result().offset
+    if offset < 0:
+        raise KafkaException(KafkaError(KafkaError.OFFSET_NOT_AVAILABLE, f"the broker told no offset ({offset})"))
+    return offset
+
+
+_specs: Any = OffsetSpec
+EARLIEST, LATEST = _specs.earliest(), _specs.latest()

@@ -20,7 +20,7 @@ ORPHANS: dict[str, str] = {
 CAUSES: dict[str, str] = {
     Cause.NEVER_ANNOUNCED: "the log was read over that time and never spoke of them",
     Cause.UNAPPLIED: "the log announced them",
-    Cause.UNREAD: "nobody read the log over that time: a hole",
+    Cause.UNREAD: "nobody read the log over that time: a hole, or an end that was not read",
     Cause.BELOW_RETENTION: "the broker had already deleted that part of the log",
     Cause.QUARANTINED: "records of that time could not be decoded: see `fencepost quarantine list`",
     Cause.ORDER_UNKNOWN: "partitions contradict each other on what happened last",

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import random
 from contextlib import closing
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Producer
 
+from consumer.streams import kafka as kafka_module
 from consumer.streams.contract import Place, Span
 from consumer.streams.kafka import KafkaStream
 from consumer.streams.kafka_questions import Questions
@@ -181,6 +183,43 @@ def test_a_broker_that_knows_less_than_we_do_for_a_moment_is_asked_again(monkeyp
     monkeypatch.setattr("consumer.streams.kafka.ASK_WITHIN_S", 0.0)
     with pytest.raises(UnavailableError):  # the time is bounded
         stream.spans([("t", 0)])
+
+
+def test_a_broker_that_came_back_late_and_knows_less_is_asked_again_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It had us wait for its first answer for as long as we would."""
+    clock, answers = [0.0], iter([KafkaError.UNKNOWN_LEADER_EPOCH, KafkaError.UNKNOWN_LEADER_EPOCH, None])
+
+    def spans(_self: KafkaStream, places: Any) -> dict[Place, Span]:
+        clock[0] += kafka_module.ASK_WITHIN_S if not clock[0] else 1.0
+        if (code := next(answers)) is not None:
+            raise KafkaException(KafkaError(code))
+        return dict.fromkeys(places, Span(start=0, stable=5, high=5))
+
+    monkeypatch.setattr(KafkaStream, "_spans", spans)
+    monkeypatch.setattr("consumer.streams.kafka.time.monotonic", lambda: clock[0])
+    stream = KafkaStream(KafkaSettings.model_validate({"bootstrap.servers": "x:1", "group.id": "g"}))
+    assert stream.spans([("t", 0)])["t", 0].high == 5
+
+
+def test_a_topic_of_which_no_partition_is_told_is_no_topic_that_was_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a broker answers that has just come back: first it knows no topic, then no leader, then all."""
+    unled = KafkaError(KafkaError.LEADER_NOT_AVAILABLE)
+    answers: list[dict[str, Any]] = [
+        {},
+        {"t": SimpleNamespace(error=unled, partitions={})},
+        {"t": SimpleNamespace(error=None, partitions={0: None, 1: None})},
+    ]
+
+    def told(*_: Any, **__: Any) -> Any:
+        return SimpleNamespace(topics=answers.pop(0) if len(answers) > 1 else answers[0], cluster_id="mockCluster")
+
+    monkeypatch.setattr(KafkaStream, "_admin", SimpleNamespace(list_topics=told))
+    stream = KafkaStream(KafkaSettings.model_validate({"bootstrap.servers": "x:1", "group.id": "g"}))
+    assert stream.shape(["t"]).partitions == {"t": 2}
+    answers[:] = [{"t": SimpleNamespace(error=unled, partitions={})}]
+    monkeypatch.setattr(kafka_module, "ASK_WITHIN_S", 0.0)
+    with pytest.raises(UnavailableError, match=r"does not tell 't'.*[Ll]eader"):
+        stream.shape(["t"])
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from confluent_kafka import Producer
 
 from databases.ledger import Ledger
 from reconciler import undo
@@ -349,3 +350,18 @@ def test_a_compare_that_holds_its_snapshot_for_too_long_stops_and_writes_nothing
     assert "201" not in items.in_registry()
     items.extra = {}
     assert items.cutover().report.verdict is Verdict.CLEAR
+
+
+def test_a_row_whose_event_an_open_transaction_hides_is_not_said_to_be_announced_nowhere(items: World) -> None:
+    items.rows([201], at=items.now)
+    producer = Producer({"bootstrap.servers": items.kafka.bootstrap, "transactional.id": items.topic})
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    producer.produce(items.topic, b"{}", partition=0)
+    producer.flush(30)
+    items.announce([201], at=items.now)
+    outcome = items.cutover(wait=timedelta(seconds=1))
+    assert found(outcome) == {"201": ("unheard_create", "unread")}
+    assert (outcome.report.verdict, outcome.report.data_types[0].drop_rate.dropped) == (Verdict.CLEAR, 0)
+    assert any("open transaction" in words for words in outcome.report.data_types[0].drop_rate.incomplete)
+    producer.abort_transaction(30)
