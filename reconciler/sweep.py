@@ -168,15 +168,17 @@ class _Sweep:
     def _cover(self, subject: Subject, going_on: Pass, reader: AnnouncedReader) -> None:
         """Look at every range that is left, and remember each."""
         r = self.r
-        before_us = f", of which {some(going_on.number, 'range')} had been seen before" if going_on.resumed else ""
+        before_us = f", of which {some(going_on.number, 'range')} had been seen before" if going_on.number else ""
         r.say.phase(f"sweeping {subject.name}{before_us}")
         before = book.newest(r.ledger, subject.name, Stage.FINISHED)
         verified = Verified(r.ledger, subject.key_type, None if before is None else before.id, subject.name)
         eye = Eye(r.scene, r.shown, subject, reader, verified, r.shown.deletes)
         size = Size.of(subject.key_type.kind, self.rate)
-        done, spent, expected = 0, 0.0, _expected(before, subject)
+        done, spent, one_piece = 0, 0.0, False
+        expected = max(0, _expected(before, subject) - going_on.rows)
         try:
             while going_on.stage is Stage.RUNNING:
+                self.pace.wait()
                 hold(self.brakes, subject, going_on.at, self.stop, r.say)
                 if self.stop.is_set():
                     raise Stopped
@@ -185,12 +187,15 @@ class _Sweep:
                     spent += time.monotonic() - began
                     book.store(r.ledger, self.held[subject.name], going_on, part)
                     done += part.rows
-                    r.say.advance(done, max(expected, done) if expected and not going_on.resumed else None)
+                    r.say.advance(done, max(expected, done) if expected else None)
                     size.learn(part.size)
-                    self.pace.spend(part.size)
+                    self.pace.charge(part.size)
+                    one_piece = part.bucket is not None
                     began = time.monotonic()
         except Hidden:
             r.notes.append(f"{subject.name}: not swept, for rows are hidden from us: see the proof `visible`")
+        if one_piece and self.rate is not None:
+            r.notes.append(f"{subject.name}: its key has no order, so it was read in one piece, and no rate held that down")
         self.looked[subject.name] = (done, spent)
 
     def _sleep(self, seconds: float) -> None:

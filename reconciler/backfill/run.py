@@ -100,12 +100,22 @@ class Pace:
 
     def spend(self, rows: int) -> None:
         """So many rows are about to be written: wait for their turn."""
+        self.wait()
+        self.charge(rows)
+
+    def wait(self) -> None:
+        """Until all that was charged has had its time."""
         if self.rate is None:
             return
         now = self._clock()
         if now < self._free_at:
             self._sleep(self._free_at - now)
-        self._free_at = max(now, self._free_at) + rows / self.rate
+        self._free_at = max(now, self._free_at)
+
+    def charge(self, rows: int) -> None:
+        """So many rows take their time, from when the last wait ended."""
+        if self.rate is not None:
+            self._free_at += rows / self.rate
 
 
 def backfill(

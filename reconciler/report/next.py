@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from reconciler.report.words import unasked
 from schemas.verdict import LISTED, GapClass, Report, Verdict
 from terminal.layout import counted, wrapped
 
@@ -59,6 +60,8 @@ def _mend(report: Report, options: str) -> Iterator[tuple[str, str | None]]:
         yield "See what each failed proof above says to try, then run it again:", _again(report, options)
     elif flying:
         yield "Some rows were too young; give them longer:", f"{_again(report, options)} --wait 5m"
+    elif unasked(report):
+        yield "Ask the event log too, or leave --deletes out:", _again(report, options.replace(" --without-log", ""))
     else:
         yield "Run it again:", _again(report, options)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from reconciler.report.next import steps
-from reconciler.report.words import ABOUT_THE_LOG, CAUSES, CLAIMS, CLASSES, EVIDENCE, ORPHANS, STRATEGIES
+from reconciler.report.words import ABOUT_THE_LOG, CAUSES, CLAIMS, CLASSES, EVIDENCE, ORPHANS, STRATEGIES, unasked
 from schemas.verdict import SWEEP_TELLS_NONE, Report, TypeReport, Verdict
 from terminal.layout import WIDTH, columns, counted, moment, number, paint, share, table, wrapped
 from terminal.say import span_words
@@ -65,6 +65,8 @@ def meaning(report: Report) -> str:
     why = f"What the verdict rests on could not be shown: {', '.join(failed)}." if failed else ""
     if flying:
         why += f" {counted(flying, 'row is', 'rows are')} too young to be judged."
+    if not why and unasked(report):
+        why = "The claim `deletes` needs the event log, which was not asked (--without-log)."
     found = f" {_without(missing)} There may be more." if missing else " No gap was found, but some may be hidden."
     return f"{why.strip() or 'The claims could not be shown.'}{found} Do not cut over yet.{put}"
 
@@ -110,7 +112,8 @@ def _section(title: str, lines: object) -> list[str]:
 
 def _claims(report: Report) -> list[str]:
     answers = report.claims
-    ask = " (ask with --deletes)" if answers.deletes == "not asked" else ""
+    how = "not without the event log" if report.kind == "sweep" else "ask with --deletes"
+    ask = f" ({how})" if answers.deletes == "not asked" else ""
     return columns(
         [
             ("creates", answers.creates, CLAIMS["creates"]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from schemas.verdict import Cause, GapClass, OrphanClass
+from schemas.verdict import Cause, GapClass, OrphanClass, Report, Verdict
 
 #: Class -> what happened to the row.
 CLASSES: dict[str, str] = {
@@ -49,3 +49,9 @@ STRATEGIES: dict[str, str] = {
 }
 #: Proofs that say how far the log may be believed. They withhold the drop rate, and `deletes` where it was asked.
 ABOUT_THE_LOG = frozenset({"log_identity", "log_drained", "decoded", "log_unbroken"})
+
+
+def unasked(report: Report) -> bool:
+    """Whether a claim is withheld for the event log that nobody was to ask."""
+    log = [proof.held for proof in report.proofs if proof.name in ABOUT_THE_LOG]
+    return report.claims.deletes == Verdict.CANNOT_TELL and bool(log) and all(held is None for held in log)

@@ -49,7 +49,7 @@ class Pass:
     started_at: datetime
     number: int = 0  #: of the next range
     at: Key | None = None  #: where it begins
-    resumed: bool = False
+    rows: int = 0  #: that were seen before this run
     given_up: str | None = None  #: why an earlier pass was not gone on with
 
 
@@ -88,7 +88,7 @@ def going(ledger: Ledger, scene: Scene, subject: Subject, run: str, *, deletes: 
             return None
         this = (s.id == row.id, s.data_type == subject.name)
         why = "; ".join(world.changed(row.bound, bound(scene, subject, deletes=deletes))) or None
-        number, at, fault = _next(connection, row.id, subject)
+        number, at, rows, fault = _next(connection, row.id, subject)
         if row.state == Stage.RUNNING:
             why = why or fault
         if why is not None:
@@ -106,27 +106,30 @@ def going(ledger: Ledger, scene: Scene, subject: Subject, run: str, *, deletes: 
         started_at=row.started_at.astimezone(UTC),
         number=number,
         at=at,
-        resumed=True,
+        rows=rows,
         given_up=why,
     )
 
 
-def _next(connection: sa.Connection, sweep: str, subject: Subject) -> tuple[int, Key | None, str | None]:
-    """Which range comes next and where it begins; a fault where those that are there do not join."""
+def _next(connection: sa.Connection, sweep: str, subject: Subject) -> tuple[int, Key | None, int, str | None]:
+    """Which range comes next, where it begins, and the rows before it; a fault where those that are there do not join."""
     v = tables.verified_range.c
-    query = sa.select(v.number, v.low, v.high, v.buckets).where(v.sweep == sweep, v.data_type == subject.name)
+    query = sa.select(v.number, v.low, v.high, v.buckets, v["rows"].label("seen")).where(
+        v.sweep == sweep, v.data_type == subject.name
+    )
     rows = connection.execute(query.order_by(v.number)).all()
     if not rows:
-        return 0, None, None
+        return 0, None, 0, None
     if rows[-1].buckets is not None:
-        return 0, None, "it was read in one piece, and stopped before its end"
+        return 0, None, 0, "it was read in one piece, and stopped before its end"
     at: bytes | None = None
     for number, row in enumerate(rows):
         low, high = (None if b is None else bytes(b) for b in (row.low, row.high))
         if row.number != number or low != at:
-            return 0, None, f"its ranges do not join at number {number}"
+            return 0, None, 0, f"its ranges do not join at number {number}"
         at = high
-    return len(rows), None if at is None else subject.key_type.from_bound(at), None
+    seen = sum(int(row.seen) for row in rows)
+    return len(rows), None if at is None else subject.key_type.from_bound(at), seen, None
 
 
 def open_(ledger: Ledger, scene: Scene, subject: Subject, run: str, mark: Mark, *, deletes: bool) -> Pass:

@@ -28,7 +28,7 @@ POLL_S = 1.0
 
 #: Physical standbys: a logical subscriber that lags is no sign of load. A stalled one is told as ever later.
 _LAGGING = """
-SELECT coalesce(nullif(r.application_name, ''), r.client_addr::text, 'a standby'),
+SELECT concat_ws(' at ', nullif(r.application_name, ''), host(r.client_addr)),
        extract(epoch FROM r.replay_lag)::float8, r.state
   FROM pg_stat_replication r LEFT JOIN pg_replication_slots s ON s.active_pid = r.pid
  WHERE s.slot_type IS DISTINCT FROM 'logical' AND (r.state IS NULL OR r.state IN ('streaming', 'catchup'))

@@ -117,7 +117,8 @@ def _going_on(ledger: Ledger, begun: sa.Row[Any], expected: int) -> str:
         return f"{told} waits to be judged: {so_far}"
     if _at_work(ledger, begun.run):
         return f"{told} is at work: so far {so_far}"
-    return f"{told} was broken off after {so_far}: the next `fencepost sweep` goes on there"
+    then = "begins anew, for it was read in one piece" if _one_piece(ledger, begun) else "goes on there"
+    return f"{told} was broken off after {so_far}: the next `fencepost sweep` {then}"
 
 
 def _at_work(ledger: Ledger, run: str) -> bool:
@@ -127,6 +128,13 @@ def _at_work(ledger: Ledger, run: str) -> bool:
     with ledger.begin("ask who is at a sweep") as connection:
         row = connection.execute(query).one_or_none()
     return row is not None and not alive.is_dead(run, row.holder)
+
+
+def _one_piece(ledger: Ledger, begun: sa.Row[Any]) -> bool:
+    v = tables.verified_range.c
+    query = sa.select(sa.func.count(v.buckets)).where(v.sweep == begun.id, v.data_type == begun.data_type)
+    with ledger.begin("read how a sweep was read") as connection:
+        return bool(connection.execute(query).scalar_one())
 
 
 def _so_far(ledger: Ledger, begun: sa.Row[Any]) -> tuple[int, int, int]:

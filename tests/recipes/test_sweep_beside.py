@@ -206,6 +206,7 @@ def test_a_lagging_standby_brakes_the_sweep_until_it_has_caught_up(items: World,
         with Beside(items, **WITHOUT_LOG) as beside:
             beside.waits_for("for the source: the standby")
             assert "sweep.brakes.replica_lag: 1s" in beside.heard.waits[-1]
+            assert "the standby walreceiver at 127.0.0.1 replays" in beside.heard.waits[-1]
             standby.resume_replay()
 
             def caught_up() -> bool:

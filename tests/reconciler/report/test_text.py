@@ -10,7 +10,7 @@ from reconciler.cli import Question
 from reconciler.report.text import meaning, text, withholding
 from reconciler.report.words import CAUSES, CLASSES, ORPHANS
 from schemas.settings import Settings
-from schemas.verdict import Cause, Claims, Found, GapClass, OrphanClass, Proof, Report, Verdict
+from schemas.verdict import Cause, Claims, Found, GapClass, OrphanClass, Orphans, Proof, Report, Verdict
 from tests.reports import RUN, data_type, report, reports
 from tests.schemas import settings_files
 
@@ -57,6 +57,30 @@ def test_clear_before_the_cutover_does_not_say_that_one_may_cut_over() -> None:
     assert "You can cut over" in text(ALL["cutover"])
     # Beside live writers nothing is CLEAR for good, however whole the pass was.
     assert "You can cut over" not in text(ALL["sweep"])
+
+
+def test_deletes_asked_without_the_event_log_are_not_to_be_asked_the_same_way_again() -> None:
+    claims = Claims(creates="CLEAR", deletes="CANNOT TELL", drop_rate="incomplete")
+    silent = [Proof(name="decoded", held=None, seen="not asked: --without-log")]
+    told = ALL["clear"].model_copy(update={"verdict": Verdict.CANNOT_TELL, "claims": claims, "proofs": silent})
+    assert "needs the event log, which was not asked (--without-log)" in meaning(told)
+    shown = text(told, options="--deletes --without-log --config here.yaml")
+    assert "Run it again" not in shown
+    assert "fencepost gaps --deletes --config here.yaml" in shown
+
+
+def test_a_sweep_that_did_not_judge_deletes_names_no_option_that_it_does_not_take() -> None:
+    assert "(not without the event log)" in text(ALL["sweep"])
+    assert "(ask with --deletes)" in text(ALL["clear"])
+
+
+def test_orphans_that_were_removed_are_not_to_be_handed_over_but_can_be_put_back() -> None:
+    for removed in (1, 2):
+        gone = Orphans(count=2, removed=removed, by_class={"dropped_delete": 2}, keys=["5", "6"])
+        clear = {"gaps": Found(), "remaining": 0}
+        told = ALL["sweep that found"].model_copy(update={"data_types": [data_type("upload", orphans=gone, **clear)]})
+        assert ("hand them to the applier" in text(told)) == (removed == 1)
+        assert f"fencepost undo {RUN}" in text(told)
 
 
 def test_after_a_sweep_comes_a_cutover_that_rests_on_it_or_a_sweep_that_inserts() -> None:
