@@ -13,15 +13,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from consumer.formats import debezium
+from consumer.formats.avro_bytes import astray
 from consumer.formats.avro_columns import Program
 from consumer.formats.avro_leaves import AvroLeaves
-from consumer.formats.avro_records import Shape, astray, read
-from consumer.formats.avro_schema import Node, parse
-from consumer.formats.columns import MAX_LITERALS, Rows
+from consumer.formats.avro_records import Careful
+from consumer.formats.avro_schema import parse
+from consumer.formats.columns import MAX_LITERALS, Mask, Rows
 from consumer.formats.contract import MAX_RECORD_BYTES, SchemaSource, UnknownSchema
 from consumer.formats.gathering import Chunk, Gathering, chunks, picked
 from consumer.formats.json_projection import Projection
-from consumer.formats.paths import Path, find
+from consumer.formats.paths import Path, Shape, find
 from consumer.formats.plan import Plan
 from consumer.formats.records import Find
 from consumer.formats.remembered import Remembered
@@ -43,8 +44,7 @@ FEW = 32
 class Bound:
     """A writer's schema, made ready for this topic's plans."""
 
-    node: Node
-    shape: Shape
+    careful: Careful
     program: Program | None
     inside: dict[Path, Projection]  #: text fields that hold JSON
     ignored: bool  #: bookkeeping of the connector's own
@@ -114,12 +114,13 @@ class AvroDecoder:
         if large.any():
             cursors.blame(large, None)
         leaves = AvroLeaves(cursors, program.kinds, bound.inside)
-        doubtful = gathering.columns(leaves, group.rows, cursors.bad, cursors.aside)
+        elsewhere = cursors.aside
+        if aside is not None and elsewhere is not None:
+            aside.append((bound, group.rows[elsewhere]))
         if cursors.left is not None and program.flat and not large.any():
-            doubtful = doubtful[~np.isin(doubtful, _refused(gathering, group, cursors.left))]
-        if aside is not None and cursors.aside is not None:
-            aside.append((bound, group.rows[cursors.aside]))
-        return doubtful
+            refused = _refused(gathering, group, cursors.left)
+            elsewhere = refused if elsewhere is None else elsewhere | refused
+        return gathering.columns(leaves, group.rows, cursors.bad, elsewhere)
 
     def _bind(self, number: int, records: int) -> Bound | str:
         """The schema of this id, which so many records name; text: why it cannot be used. UnavailableError passes through."""
@@ -152,7 +153,7 @@ class AvroDecoder:
         inside = {} if program is None else self._inside(program)
         if any(not projection.fits for projection in inside.values()):
             program = None
-        return Bound(node, shape, program, inside, ignored)
+        return Bound(Careful(node, shape), program, inside, ignored)
 
     def _found(self, program: Program) -> bool:
         """Whether every needed path leads to a plain value; else `avro_records` says what is missing."""
@@ -178,7 +179,7 @@ def _singly(gathering: Gathering, bound: Bound, rows: Rows) -> None:
 
 
 def _opened(bound: Bound, value: bytes) -> Find:
-    record = read(value, FRAME, bound.node, bound.shape)
+    record = bound.careful.read(value, FRAME)
     return lambda path: find(record, path)
 
 
@@ -195,13 +196,13 @@ class Group:
         return Group(self.joined, self.rows[which], self.start[which], self.end[which])
 
 
-def _refused(gathering: Gathering, group: Group, left: Int64s) -> Rows:
+def _refused(gathering: Gathering, group: Group, left: Int64s) -> Mask:
     """Refuse the records whose fields end elsewhere than they do; which those are."""
-    which = np.flatnonzero(left)
-    rows = group.rows[which]
-    for row, size in zip(rows.tolist(), left[which].tolist(), strict=True):
+    mask = np.asarray(left != 0)
+    which = np.flatnonzero(mask)
+    for row, size in zip(group.rows[which].tolist(), left[which].tolist(), strict=True):
         gathering.refuse(row, astray(size))
-    return rows
+    return mask
 
 
 def _by_schema(chunk: Chunk) -> Iterator[tuple[int | None, Group]]:

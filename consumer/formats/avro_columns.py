@@ -14,11 +14,10 @@ from typing import TypeAlias
 
 import numpy as np
 
-from consumer.formats.avro_records import Shape
 from consumer.formats.avro_schema import Node, recursive
 from consumer.formats.columns import Rows
 from consumer.formats.cursors import BOOL, ENUM, INT, NULL, TEXT, UNFIT, Cursors
-from consumer.formats.paths import Path
+from consumer.formats.paths import Path, Shape
 from schemas.events import Int64s
 
 #: An array with more items is left to the record-by-record reader: here each item is a step of its own.

@@ -1,20 +1,21 @@
 """Read one Avro record by its writer's schema, keeping only the wanted values, within bounds.
 
 The slow, careful twin of `avro_columns`: it takes every schema (recursive ones too), gives the reason where a record is
-malformed, and trusts nothing on the wire. Each length and count is held against the bytes that remain before anything is
-done with it, so a five-byte bomb costs five bytes of work; depth is bounded, so no stack overflows.
+malformed, and trusts nothing on the wire (`avro_bytes`).
+
+Types become functions, each made when a record first gets to it: a schema may be large, or hold itself.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 from uuid import UUID
 
+from consumer.formats.avro_bytes import Reader, astray
 from consumer.formats.avro_schema import Node, zero_width
-from consumer.formats.contract import MAX_DEPTH, MAX_VALUES
-from consumer.formats.paths import Path
+from consumer.formats.paths import Shape
 from consumer.formats.times import Stamp, Unfit
 from schemas.errors import BadRecord
 
@@ -23,156 +24,217 @@ MAX_EMPTY_ITEMS = 1000
 _FLOATS = {"float": struct.Struct("<f"), "double": struct.Struct("<d")}
 
 
-class Shape(dict[str, "Shape"]):
-    """The wanted paths below a point, as a tree. A leaf is an empty Shape; a name may be leaf and node at once."""
+class Careful:
+    """Reads records of one writer's schema, one at a time."""
 
-    wanted: bool = False
+    def __init__(self, node: Node, shape: Shape) -> None:
+        self._types = _Types()
+        self._read = self._types.step(node, shape)
+        self._kept = node, shape  # steps are known by their identity
 
-    @classmethod
-    def of(cls, paths: Iterable[Path]) -> Shape:
-        root = cls()
-        for path in paths:
-            at = root
-            for name in path:
-                at = at.setdefault(name, cls())
-            at.wanted = True
-        return root
-
-
-def read(data: bytes, start: int, node: Node, shape: Shape) -> Any:
-    """The wanted part of the record: nested dicts, other fields left out. Raises BadRecord."""
-    reader = _Reader(data, start)
-    value = reader.value(node, shape, 0)
-    if reader.at != len(data):
-        raise BadRecord(astray(len(data) - reader.at))
-    return value
+    def read(self, data: bytes, start: int) -> Any:
+        """The wanted part of the record: nested dicts, other fields left out. Raises BadRecord."""
+        reader = Reader(data, start)
+        value = self._read(reader)
+        if reader.at != reader.end:
+            raise BadRecord(astray(reader.end - reader.at))
+        return value
 
 
-def astray(left: int) -> str:
-    """Why a record is refused whose fields end so many bytes before its end; negative: behind it."""
-    if left < 0:
-        return "the record ends before its fields do: it was cut short, or another schema wrote it"
-    return f"{left} bytes are left over after the record: another schema wrote it"
+#: Read one value and go behind it; None where nobody wants it.
+Step: TypeAlias = Callable[[Reader], Any]
 
 
-class _Reader:
-    __slots__ = ("at", "budget", "data", "end")
+class _Types:
+    """The steps made so far, by type and by what is wanted of it."""
 
-    def __init__(self, data: bytes, start: int) -> None:
-        self.data, self.at, self.end = data, start, len(data)
-        self.budget = MAX_VALUES
+    def __init__(self) -> None:
+        self._steps: dict[tuple[int, int | None], Step] = {}
 
-    def varint(self) -> int:
-        """A zigzag number, exactly as Avro writes 64 bits: at most ten bytes."""
-        data, at, value, shift = self.data, self.at, 0, 0
-        while True:
-            if at >= self.end:
-                raise BadRecord(astray(-1))
-            byte = data[at]
-            at += 1
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                break
-            shift += 7
-            if shift > 63:
-                raise BadRecord("a number is longer than 64 bits")
-        if value >> 64:
-            raise BadRecord("a number is longer than 64 bits")
-        self.at = at
-        return (value >> 1) ^ -(value & 1)
+    def step(self, node: Node, shape: Shape | None) -> Step:
+        key = id(node), None if shape is None else id(shape)
+        if key not in self._steps:
+            self._steps[key] = self._made(node, shape)
+        return self._steps[key]
 
-    def skip(self, size: int) -> int:
-        start = self.at
-        if size < 0:
-            raise BadRecord("a length is negative")
-        if size > self.end - start:
-            raise BadRecord(astray(-1))
-        self.at = start + size
-        return start
+    def _made(self, node: Node, shape: Shape | None) -> Step:
+        match node.kind:
+            case "record":
+                return self._record(node, shape)
+            case "union":
+                return self._union(node, shape)
+            case "array" | "map":
+                return self._items(node, shape)
+            case _:
+                return _scalar(node, wanted=shape is not None)
 
-    def value(self, node: Node, shape: Shape | None, depth: int) -> Any:
-        if depth > MAX_DEPTH:
-            raise BadRecord(f"the record nests deeper than {MAX_DEPTH}")
-        self.budget -= 1
-        if self.budget < 0:
-            raise BadRecord(f"the record holds more than {MAX_VALUES} values")
-        kind = node.kind
-        if kind == "record":
+    def _record(self, node: Node, shape: Shape | None) -> Step:
+        steps: list[tuple[Step, str | None]] = []
+        count = len(node.fields)
+
+        def record(reader: Reader) -> dict[str, Any]:
+            reader.enter(count)
+            if len(steps) < count:
+                steps[:] = [self._field(name, child, shape) for name, child in node.fields]
             found = {}
-            for name, child in node.fields:
-                below = shape.get(name) if shape else None
-                value = self.value(child, below, depth + 1)
-                if below is not None:
+            for step, name in steps:
+                value = step(reader)
+                if name is not None:
                     found[name] = value
+            reader.depth -= 1
             return found
-        if kind == "union":
-            branch = self.varint()
-            if not 0 <= branch < len(node.inner):
-                raise BadRecord("a union's branch is out of range")
-            return self.value(node.inner[branch], shape, depth + 1)
-        if kind in ("array", "map"):
-            return self.items(node, shape, depth)
-        return self.scalar(node, shape is not None)
 
-    def scalar(self, node: Node, wanted: bool) -> Any:
-        kind = node.kind
-        if kind in ("int", "long"):
-            value = self.varint()
-            if kind == "int" and not -(1 << 31) <= value < 1 << 31:
-                raise BadRecord("an int is out of the range of 32 bits")
-            return number(node, value) if wanted else None
-        if kind in ("string", "bytes"):
-            size = self.varint()
-            start = self.skip(size)
-            return content(node, self.data[start : start + size]) if wanted else None
-        if kind == "enum":
-            index = self.varint()
-            if not 0 <= index < len(node.symbols):
-                raise BadRecord("an enum's symbol is out of range")
-            return node.symbols[index]
-        if kind == "null":
-            return None
-        start = self.skip({"boolean": 1, "float": 4, "double": 8, "fixed": node.size}[kind])
-        if kind == "boolean":
-            if self.data[start] > 1:
-                raise BadRecord("a boolean is neither 0 nor 1")
-            return self.data[start] == 1
-        if kind == "fixed":
-            return content(node, self.data[start : start + node.size]) if wanted else None
-        return float(_FLOATS[kind].unpack_from(self.data, start)[0]) if wanted else None
+        return record
 
-    def items(self, node: Node, shape: Shape | None, depth: int) -> Any:
+    def _field(self, name: str, node: Node, shape: Shape | None) -> tuple[Step, str | None]:
+        below = shape.get(name) if shape else None
+        return self.step(node, below), None if below is None else name
+
+    def _union(self, node: Node, shape: Shape | None) -> Step:
+        steps: dict[int, Step] = {}
+        inner = node.inner
+
+        def union(reader: Reader) -> Any:
+            branch = reader.varint()
+            step = steps.get(branch)
+            if step is None:
+                if not 0 <= branch < len(inner):
+                    raise BadRecord("a union's branch is out of range")
+                step = steps[branch] = self.step(inner[branch], shape)
+            return step(reader)
+
+        return union
+
+    def _items(self, node: Node, shape: Shape | None) -> Step:
         """Walk an array's or a map's blocks; only the wanted entries of a map are kept."""
         (item,) = node.inner
         is_map = node.kind == "map"
         empty = not is_map and zero_width(item)
-        found: dict[str, Any] = {}
-        seen = 0
-        while count := self.varint():
-            if count < 0:
-                count = -count
-                if not 0 <= self.varint() <= self.end - self.at:
-                    raise BadRecord("a length points outside of the record")
-            seen += count
-            if (count > self.end - self.at and not empty) or (empty and seen > MAX_EMPTY_ITEMS):
-                raise BadRecord("an array or map claims more items than the record can hold")
-            for _ in range(count):
-                name = self.name(shape) if is_map else None
-                below = shape.get(name) if shape and name is not None else None
-                value = self.value(item, below, depth + 1)
-                if below is not None and name is not None:
+
+        def items(reader: Reader) -> Any:
+            reader.enter(0)
+            unwanted = self.step(item, None)
+            found: dict[str, Any] = {}
+            seen = 0
+            while count := _count(reader):
+                seen += count
+                if (count > reader.end - reader.at and not empty) or (empty and seen > MAX_EMPTY_ITEMS):
+                    raise BadRecord("an array or map claims more items than the record can hold")
+                reader.spend(count)
+                for _ in range(count):
+                    name = _name(reader, shape) if is_map else None
+                    below = shape.get(name) if shape and name is not None else None
+                    if below is None or name is None:
+                        unwanted(reader)
+                        continue
                     if name in found:
                         raise BadRecord("a map holds one wanted name twice")
-                    found[name] = value
-        return found if is_map else Unfit("a list")
+                    found[name] = self.step(item, below)(reader)
+            reader.depth -= 1
+            return found if is_map else Unfit("a list")
 
-    def name(self, shape: Shape | None) -> str | None:
-        size = self.varint()
-        start = self.skip(size)
-        if not shape:
-            return None
-        name = text(self.data[start : start + size])
-        return name if isinstance(name, str) else None
+        return items
+
+
+def _count(reader: Reader) -> int:
+    """Of the items of the block that begins here; 0: none does."""
+    count = reader.varint()
+    if count < 0:
+        if not 0 <= reader.varint() <= reader.end - reader.at:
+            raise BadRecord("a length points outside of the record")
+        return -count
+    return count
+
+
+def _name(reader: Reader, shape: Shape | None) -> str | None:
+    size = reader.varint()
+    start = reader.skip(size)
+    if not shape:
+        return None
+    name = text(reader.data[start : start + size])
+    return name if isinstance(name, str) else None
+
+
+def _scalar(node: Node, *, wanted: bool) -> Step:
+    match node.kind:
+        case "int" | "long":
+            return _number(node, wanted=wanted)
+        case "string" | "bytes":
+            return _text(node) if wanted else _skip_text
+        case "enum":
+            return _enum(node.symbols)
+        case "null":
+            return _null
+        case "boolean":
+            return _boolean
+        case "fixed":
+            return _fixed(node, wanted=wanted)
+        case kind:
+            return _float(_FLOATS[kind])
+
+
+def _number(node: Node, *, wanted: bool) -> Step:
+    def long(reader: Reader) -> object:
+        return number(node, reader.varint())
+
+    def int_(reader: Reader) -> object:
+        value = reader.varint()
+        if not -(1 << 31) <= value < 1 << 31:
+            raise BadRecord("an int is out of the range of 32 bits")
+        return number(node, value) if wanted else None
+
+    if node.kind == "int":
+        return int_
+    return long if wanted else Reader.varint
+
+
+def _skip_text(reader: Reader) -> None:
+    reader.skip(reader.varint())
+
+
+def _text(node: Node) -> Step:
+    def text_(reader: Reader) -> object:
+        size = reader.varint()
+        start = reader.skip(size)
+        return content(node, reader.data[start : start + size])
+
+    return text_
+
+
+def _enum(symbols: tuple[str, ...]) -> Step:
+    def enum(reader: Reader) -> str:
+        index = reader.varint()
+        if not 0 <= index < len(symbols):
+            raise BadRecord("an enum's symbol is out of range")
+        return symbols[index]
+
+    return enum
+
+
+def _null(_reader: Reader) -> None:
+    return None
+
+
+def _boolean(reader: Reader) -> bool:
+    byte = reader.data[reader.skip(1)]
+    if byte > 1:
+        raise BadRecord("a boolean is neither 0 nor 1")
+    return byte == 1
+
+
+def _fixed(node: Node, *, wanted: bool) -> Step:
+    def fixed(reader: Reader) -> object:
+        start = reader.skip(node.size)
+        return content(node, reader.data[start : start + node.size]) if wanted else None
+
+    return fixed
+
+
+def _float(form: struct.Struct) -> Step:
+    def float_(reader: Reader) -> float:
+        return float(form.unpack_from(reader.data, reader.skip(form.size))[0])
+
+    return float_
 
 
 def number(node: Node, value: int) -> object:

@@ -119,14 +119,8 @@ class Gathering:
             offsets = np.asarray(batch.offsets, np.int64)[rows[low:high] - begin].tolist()
             for (row, reason), offset in zip(self._refused[low:high], offsets, strict=True):
                 value = self.values[row]
-                yield Unreadable(
-                    topic=batch.topic,
-                    partition=batch.partition,
-                    offset=offset,
-                    reason=reason[:REASON_LENGTH],
-                    value=None if value is None else value[:MAX_KEPT],
-                    size=0 if value is None else len(value),
-                )
+                kept, size = (None, 0) if value is None else (value[:MAX_KEPT], len(value))
+                yield Unreadable(batch.topic, batch.partition, offset, reason[:REASON_LENGTH], kept, size)
 
     def finish(self) -> Decoded:
         batches: list[EventBatch] = []

@@ -90,7 +90,7 @@ class JsonDecoder:
     def _others(self, gathering: Gathering, chunk: Chunk, left: Rows, *, few: bool) -> None:
         """Records of this chunk that are unlike the others: of another length, of another form, of none."""
         doubtful: list[Rows] = []
-        parse = self._parsing.now()
+        parse = self._parsing.now(len(left))
         left = self._forms.others(chunk, left, self._taking(gathering, chunk, doubtful), learn=parse, few=few)
         if parse and len(left):
             unsure = self._parsed(gathering, chunk if len(left) == len(chunk.values) else _picked(chunk, left))

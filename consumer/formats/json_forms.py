@@ -41,18 +41,19 @@ Places = tuple[Int64s, Int64s]
 
 class Worth:
     """Whether a step over many records is worth its while. Records that fit nothing are most often damaged, and then no step
-    does anything for them: one that took less than half of what it was given is passed over for some time."""
+    does anything for them: one that took less than half of what it was given is passed over for some time, unless many more
+    are left over now: a number that grows by a digit makes sound records of a new length."""
 
     def __init__(self) -> None:
-        self._passed_over = 0
+        self._passed_over = self._in_vain = 0
 
-    def now(self) -> bool:
+    def now(self, count: int) -> bool:
         self._passed_over = max(self._passed_over - 1, 0)
-        return not self._passed_over
+        return not self._passed_over or count > 2 * self._in_vain
 
     def took(self, count: int, of: int) -> None:
         if count * 2 < of:
-            self._passed_over = PASSED_OVER + 1
+            self._passed_over, self._in_vain = PASSED_OVER + 1, of
 
     def again(self) -> None:
         self._passed_over = 0
@@ -82,7 +83,7 @@ class Forms:
 
         Of `few` misfits learning is free: most often they are damaged, and teach nothing.
         """
-        walk = bool(self._templates) and self.walking.now()
+        walk = bool(self._templates) and self.walking.now(len(left))
         if not (walk or learn):
             return left
         places, odd = _places(chunk), _odd(chunk, left)

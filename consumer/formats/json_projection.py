@@ -18,10 +18,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from consumer.formats.avro_records import Shape
 from consumer.formats.columns import Mask
 from consumer.formats.listed import UNSET, ListedLeaves
-from consumer.formats.paths import Path, parse_json
+from consumer.formats.paths import Path, Shape, parse_json
 from schemas.errors import BadRecord
 
 _SCALAR = int | float | str | bool | None | msgspec.UnsetType

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
@@ -30,6 +30,22 @@ class Missing:
 
 
 MISSING: Final = Missing()
+
+
+class Shape(dict[str, "Shape"]):
+    """The wanted paths below a point, as a tree. A leaf is an empty Shape; a name may be leaf and node at once."""
+
+    wanted: bool = False
+
+    @classmethod
+    def of(cls, paths: Iterable[Path]) -> Shape:
+        root = cls()
+        for path in paths:
+            at = root
+            for name in path:
+                at = at.setdefault(name, cls())
+            at.wanted = True
+        return root
 
 
 def split(text: str) -> Path:

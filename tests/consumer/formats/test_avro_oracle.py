@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from consumer.formats import cursors
 from consumer.formats.avro import AvroDecoder
 from consumer.formats.avro_columns import Program
-from consumer.formats.avro_records import Shape
 from consumer.formats.avro_schema import parse
+from consumer.formats.paths import Shape
 from schemas.events import Decoded
 from tests.consumer.formats.making import Schemas, as_avro, batch, data_type, decoder, examples, reasons, route, told
 

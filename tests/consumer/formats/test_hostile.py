@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from consumer.formats.contract import MAX_DEPTH
 from schemas.events import Decoded
 from tests.consumer.formats.making import EVENT, Schemas, as_avro, as_json, batch, data_type, decoder, keys, reasons, route
 
@@ -70,12 +71,12 @@ def test_a_long_but_honest_array_is_read() -> None:
     assert [key for _, key in keys(avro(values, schema))] == [0, 3, 64, 65, 500, 20_000]
 
 
-@pytest.mark.parametrize("depth", [50, 100_000])
+@pytest.mark.parametrize("depth", [MAX_DEPTH - 1, MAX_DEPTH, 100_000])
 def test_deep_recursion(depth: int) -> None:
     """Failure mode S2."""
     schema = with_field(["null", "R"])
     decoded = avro([FRAME + varint(1) * depth + b"\0" + varint(5) * (depth + 1)], schema)
-    assert (len(keys(decoded)), len(decoded.unreadable)) == ((1, 0) if depth < 64 / 2 else (0, 1))
+    assert (len(keys(decoded)), len(decoded.unreadable)) == ((1, 0) if depth < MAX_DEPTH else (0, 1))
 
 
 @pytest.mark.parametrize("length", [-1, -5, 1 << 40, (1 << 63) - 1, -(1 << 63)])

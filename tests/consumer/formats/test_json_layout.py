@@ -105,3 +105,18 @@ def test_text_that_is_no_utf8_is_not_completed_by_the_next_record(many: int) -> 
         mixed[row], mixed[row + 1] = told(row, b"a" + "ééé".encode() + b"\xc3"), told(row + 1, b"\xa9" + "éééa".encode())
     mixed[5], mixed[7] = told(5, b'aaaa\\"aa'), told(7, b'aa","a":')
     agree(PLAIN, mixed, learnt=good)
+
+
+def test_a_number_that_grows_by_a_digit_beside_damage_is_not_read_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(made: JsonDecoder, first: int, more: list[bytes]) -> list[Any]:
+        sound = lines([change("c", after=first + n) for n in range(1000)], separators=(",", ":"))
+        return [key for _, key in keys(made.decode(batch([*sound, *([b'{"op":"c"'] * 40), *more])))]
+
+    made = reader("change")
+    for n in range(5):  # steps that did nothing for the damaged ones are passed over
+        assert len(read(made, 7_000_000 + 1000 * n, [])) == 1000
+    opened: list[bytes] = []
+    monkeypatch.setattr(JsonDecoder, "_open", lambda _self, value: opened.append(value))
+    longer = lines([change("c", after=10_000_000 + n) for n in range(100)], separators=(",", ":"))
+    assert read(made, 8_000_000, longer)[-100:] == list(range(10_000_000, 10_000_100))
+    assert not set(opened) & set(longer)
