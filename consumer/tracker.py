@@ -96,7 +96,7 @@ class Tracker:
                 session.flush()
         except PositionMoved as moved:
             # A zombie, a `gaps` beside us, or we are the zombie: what we hold may be stored twice or not at all.
-            log.warning("flush thrown away", extra={"event": "position_moved", "why": str(moved)})
+            _told_moved(moved)
             self._attach(session)
         return shape
 
@@ -119,7 +119,10 @@ class Tracker:
             if not lost:
                 session.flush()
         except (PositionMoved, UnavailableError) as error:
-            log.warning("flush thrown away", extra={"event": "revoked_unstored", "why": str(error)})
+            log.warning(
+                "partitions went before what was read of them was stored: whoever has them next reads it again",
+                extra={"event": "revoked_unstored", "why": str(error)},
+            )
         finally:
             # Whoever gets them next starts at the ledger's positions, so nothing is lost by forgetting.
             session.intake.begin({}, {}, {})
@@ -128,7 +131,7 @@ class Tracker:
         try:
             session.flush()
         except PositionMoved as moved:
-            log.warning("flush thrown away", extra={"event": "position_moved", "why": str(moved)})
+            _told_moved(moved)
 
     def _shape(self, session: Session) -> Shape:
         try:
@@ -155,6 +158,13 @@ class Tracker:
         log.debug("flush stored", extra={"event": "flush_stored", "records": flush.records})
         if self.on_flush is not None:
             self.on_flush(flush)
+
+
+def _told_moved(moved: PositionMoved) -> None:
+    log.warning(
+        "another reader was quicker: nothing of this flush is stored, reading goes on where the ledger stands",
+        extra={"event": "position_moved", "why": str(moved)},
+    )
 
 
 def _changed(before: Shape, now: Shape) -> bool:

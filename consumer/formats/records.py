@@ -15,7 +15,7 @@ from consumer.formats.plan import Clock, Match, Plan, Say
 from consumer.formats.times import UNITS, Stamp, checked, instant, kind_of
 from schemas.errors import BadKey, BadRecord
 from schemas.events import NO_TIME, Op
-from schemas.keys import INT64_MAX, INT64_MIN, Key
+from schemas.keys import INT64_MAX, INT64_MIN, MAX_KEY_BYTES, Key
 
 Find: TypeAlias = Callable[[Path], object]
 
@@ -103,6 +103,8 @@ def why_bad(kind: str, paths: tuple[Path, ...], values: list[object]) -> str:
     value = values[0]
     if kind == "int" and type(value) is int and not INT64_MIN <= value <= INT64_MAX:
         return f"the key {names!r} does not fit 64 bits with sign"
+    if kind == "text" and type(value) is str and (size := len(value.encode(errors="replace"))) > MAX_KEY_BYTES:
+        return f"the key {names!r} is {size} bytes long; an index entry holds at most {MAX_KEY_BYTES}"
     if len(values) > 1 or (type(value) is str and kind != "int"):
         return f"the key {names!r} is not a valid {kind} key"
     return f"the key {names!r} must be {kind}, not {kind_of(value)}"

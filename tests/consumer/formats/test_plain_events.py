@@ -188,6 +188,7 @@ def test_text_keys_are_taken_byte_by_byte(form: str) -> None:
 def test_text_keys_that_postgresql_cannot_hold_are_quarantined(form: str) -> None:
     decoded = decode(form, event("a\0b"), event("x" * 2705), event("x" * 2704), event("y\0"), kinds="text")
     assert (len(keys(decoded)), list(reasons(decoded))) == (1, [100, 102, 106])
+    assert "is 2705 bytes long; an index entry holds at most 2704" in reasons(decoded)[102]
 
 
 def test_composite_keys_agree_with_the_key_type(form: str) -> None:
