@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from threading import Event
 
 from databases.ledger import Ledger
-from reconciler import lease, orphans, proofs, settle
+from reconciler import catalog, lease, orphans, proofs, settle, world
 from reconciler.announced import AnnouncedReader
 from reconciler.backfill import Pace
 from reconciler.examine import WAIT, Run, begin, type_outcomes, words
@@ -225,15 +225,27 @@ class _Sweep:
         surplus = {s.name: totals[s.name].surplus if s.name in totals else s.key_type.empty() for s in r.scene.subjects}
         if any(map(len, surplus.values())):
             surplus = orphans.again(r.scene, r.shown, surplus, r.say)
+        self._same_files(totals)
         outcomes = self._outcomes(sights, surplus, readers, settled)
         if fill:
             r.notes.append(heal.insert(r, outcomes, max_backfill))
         open_ = second.left(r, outcomes, readers) if any(t.judged.gaps for t in outcomes) else self._nothing()
         for t in outcomes:
             t.remaining = len(open_[t.subject.name])
+        self._same_files(totals)
         report = r.finish(proofs.judge(r.shown), outcomes)
         self._finish(totals, outcomes, open_)
         return report
+
+    def _same_files(self, totals: Mapping[str, Total]) -> None:
+        """A TRUNCATE behind the range that is being read would go unnoticed: what was seen before it is taken for seen."""
+        r = self.r
+        for subject in r.scene.subjects:
+            before = self.passes[subject.name].files
+            if subject.name in totals and before is not None:
+                relation = catalog.relation(r.scene.registry, "the registry", subject.data_type.registry.table)
+                told = r.shown.types[subject.name]
+                told.emptied = world.replaced(before, world.files(r.scene, relation, "registry"))
 
     def _nothing(self) -> dict[str, KeySet]:
         return {s.name: s.key_type.empty() for s in self.r.scene.subjects}

@@ -72,15 +72,16 @@ def _type(scene: Scene, subject: Subject) -> dict[str, Any]:
         "creation times": [declared.source.created_at, declared.registry.created_at],
         "zones": [declared.source.zone, declared.registry.zone],
         "skew": str(scene.settings.fence.skew) if declared.registry.created_at else None,
-        "source files": _files(scene, subject.source, "source"),
-        "registry files": _files(scene, subject.registry, "registry"),
+        "source files": files(scene, subject.source.relation, "source"),
+        "registry files": files(scene, subject.registry.relation, "registry"),
     }
 
 
-def _files(scene: Scene, facts: catalog.Facts, side: str) -> dict[str, str]:
+def files(scene: Scene, relation: catalog.Relation, side: str) -> dict[str, str]:
+    """Which file holds each part of a table."""
     connection = scene.source if side == "source" else scene.registry
-    oids = [facts.oid, *(leaf.oid for leaf in facts.relation.below)]
-    with renamed(f"ask the {side} which files hold {facts.table.qualified}"):
+    oids = [relation.oid, *(leaf.oid for leaf in relation.below)]
+    with renamed(f"ask the {side} which files hold {relation.shown}"):
         return dict(connection.execute(_FILES, [oids]).fetchall())
 
 
@@ -100,13 +101,13 @@ def moved(before: Mapping[str, Any] | None, scene: Scene) -> list[str]:
         if was is None:
             out.append(f"{subject.name}: the run did not judge it")
             continue
-        files = {side: (was.pop(f"{side} files"), now.pop(f"{side} files")) for side in ("source", "registry")}
+        held = {side: (was.pop(f"{side} files"), now.pop(f"{side} files")) for side in ("source", "registry")}
         out += [f"{subject.name}: {words}" for words in changed(was, now)]
-        out += [f"{subject.name}: {words}" for side in files for words in _replaced(*files[side])]
+        out += [f"{subject.name}: {words}" for side in held for words in replaced(*held[side])]
     return out
 
 
-def _replaced(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+def replaced(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     """Tables that were rewritten, dropped or detached. One that was added since is compared like any other."""
     out = []
     for name, file in before.items():

@@ -60,6 +60,7 @@ class TypeShown:
     needles: Needles = field(default_factory=Needles)
     hidden: list[str] = field(default_factory=list)  #: why rows may be hidden from us
     visible: list[str] = field(default_factory=list)  #: what was looked at, in words
+    emptied: list[str] = field(default_factory=list)  #: what a sweep may have seen in vain, for it was written anew behind it
     copy_seen: str | None = None  #: how a copy's rows compared with its origin's; None: not compared
     copy_fault: str | None = None
     coverage: Coverage = field(default_factory=Coverage.nothing)

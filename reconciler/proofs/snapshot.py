@@ -20,6 +20,10 @@ def look(shown: Shown) -> Iterable[Proof]:
         yield Proof(name=NAME, held=False, seen=seen, try_="mend that and run the command again")
         return
     yield Proof(name=NAME, held=True, seen="; ".join(shown.snapshots))
+    for name, told in shown.types.items():
+        if told.emptied:
+            seen = f"{'; '.join(told.emptied)} while the pass was at work: what was seen of it before may be gone"
+            yield Proof(name=NAME, data_type=name, held=False, seen=seen, try_="run `fencepost sweep` again")
     if shown.copied:
         yield from _copies(shown)
 

@@ -7,7 +7,7 @@ type's passes: whoever was paused and comes back late stores nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -50,6 +50,7 @@ class Pass:
     number: int = 0  #: of the next range
     at: Key | None = None  #: where it begins
     rows: int = 0  #: that were seen before this run
+    files: Mapping[str, str] | None = None  #: of the registry's table, when the pass began; None: nobody asked then
     given_up: str | None = None  #: why an earlier pass was not gone on with
 
 
@@ -71,6 +72,8 @@ class Total:
 
 #: Whether registry rows were held against the source too. What was verified holds either way.
 DIRECTIONS = "directions"
+#: Of the registry. Another file may be a table that was emptied, or one that was merely written anew.
+FILES = "registry files"
 
 
 def bound(scene: Scene, subject: Subject, *, deletes: bool) -> dict[str, Any]:
@@ -107,6 +110,7 @@ def going(ledger: Ledger, scene: Scene, subject: Subject, run: str, *, deletes: 
         number=number,
         at=at,
         rows=rows,
+        files=row.bound.get(FILES),
         given_up=why,
     )
 
@@ -134,12 +138,13 @@ def _next(connection: sa.Connection, sweep: str, subject: Subject) -> tuple[int,
 
 def open_(ledger: Ledger, scene: Scene, subject: Subject, run: str, mark: Mark, *, deletes: bool) -> Pass:
     """Begin a pass."""
+    files = world.files(scene, subject.registry.relation, "registry")
     row = {
         "id": run,
         "data_type": subject.name,
         "run": run,
         "state": Stage.RUNNING,
-        "bound": bound(scene, subject, deletes=deletes),
+        "bound": bound(scene, subject, deletes=deletes) | {FILES: files},
         "started_at": mark.at,
         "note": mark.why,
     }
@@ -155,17 +160,19 @@ def open_(ledger: Ledger, scene: Scene, subject: Subject, run: str, mark: Mark, 
     with ledger.begin("begin a sweep") as connection:
         connection.execute(sa.insert(tables.sweep).values(row))
         connection.execute(sa.insert(tables.mark).values(stood))
-    return Pass(sweep=run, name=subject.name, key_type=subject.key_type, stage=Stage.RUNNING, started_at=mark.at)
+    return Pass(
+        sweep=run, name=subject.name, key_type=subject.key_type, stage=Stage.RUNNING, started_at=mark.at, files=files
+    )  # fmt: skip
 
 
 def earlier_marks(ledger: Ledger, scene: Scene, subject: Subject) -> list[Earlier]:
-    """Marks of the same source, whatever the data type: a transaction is open to all of them alike."""
+    """Marks of the same source table: who could not write another one was not in the mark of that."""
     m, s = tables.mark.c, tables.sweep.c
     query = sa.select(m.server_time, m.oldest_open, s.bound).join(
         tables.sweep, sa.and_(s.id == m.run, s.data_type == m.data_type)
     )
     now = bound(scene, subject, deletes=True)
-    same = ("source server", "source database")
+    same = ("source server", "source database", "source table")
     with ledger.begin("read the earlier marks") as connection:
         rows = connection.execute(query.order_by(m.server_time.desc()).limit(1000)).all()
     return [

@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from databases.ledger import Ledger
-from reconciler import alive
+from reconciler import alive, world
 from reconciler.ports import some
 from reconciler.scene import resolve
 from reconciler.sweeping import book
@@ -88,11 +88,17 @@ def known(settings: Settings, ledger: Ledger, name: str) -> Known | None:
 def _safe(settings: Settings, ledger: Ledger, name: str, last: sa.Row[Any]) -> tuple[datetime | None, str]:
     try:
         with resolve(settings, [name], ledger) as scene:
-            found = evidence(ledger, scene, scene.subjects[0])
+            subject = scene.subjects[0]
+            found = evidence(ledger, scene, subject)
+            files = last.bound.get(book.FILES)
+            emptied = [] if files is None else world.replaced(files, world.files(scene, subject.registry.relation, "registry"))
     except FencepostError as error:
         return None, f"whether the last full pass still holds cannot be told: {error}"
     if isinstance(found, str):
         return None, found
+    if emptied:
+        told = f"{'; '.join(emptied)} since the last full pass began"
+        return None, f"{told}: --since auto looks for every key that the pass verified, or sweep again"
     if found.since is None:
         return None, last.note or "nobody could tell which transactions were open when the last full pass began"
     if last.oldest_missing == UNDATED:

@@ -70,6 +70,8 @@ def bound(at: datetime, open_: Sequence[Transaction], earlier: Sequence[Earlier]
             low = min(low, began)
     if not unknown:
         return low, None
+    if all(t.prepared for t in open_ if _began(t, earlier) is None):
+        return None, f"a prepared transaction tells nobody when it began: {names(unknown)}; sweep again once it has ended"
     return None, f"nobody told when {names(unknown)} began (a role with pg_read_all_stats is told more)"
 
 
