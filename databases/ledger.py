@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.pool import QueuePool
 
 from databases.connect import connect
+from databases.session import cursor_on_server
 from schemas.errors import LedgerAway, LedgerError, UnavailableError
 from schemas.settings import Dsn, Settings
 
@@ -76,7 +77,7 @@ class Ledger:
         raw = connection.connection.driver_connection
         assert raw is not None
         try:
-            with raw.cursor(name="fencepost_ledger", binary=True) as cursor:
+            with cursor_on_server(raw, "fencepost_ledger") as cursor:
                 cursor.execute(str(compiled), compiled.params)
                 while rows := cursor.fetchmany(batch):
                     yield from rows

@@ -84,6 +84,21 @@ class _Pinning(psycopg.Cursor[Any]):
         return self
 
 
+@contextlib.contextmanager
+def cursor_on_server(connection: psycopg.Connection[Any], name: str) -> Iterator[psycopg.ServerCursor[Any]]:
+    """A cursor that the server keeps; its rows come in binary. The driver leaves it open where its CLOSE finds the connection
+    dead, and complains of that when it is collected, wherever we are by then."""
+    cursor = connection.cursor(name=name, binary=True)
+    try:
+        yield cursor
+    finally:
+        try:
+            cursor.close()
+        except psycopg.Error:
+            cursor.close()  # asks nobody any more
+            raise
+
+
 def _begins(query: Any) -> bool:
     text = query.decode("ascii", "replace") if isinstance(query, bytes) else query
     return isinstance(text, str) and text.lstrip()[:5].upper() == "BEGIN"

@@ -17,6 +17,7 @@ from psycopg import sql
 from psycopg.pq import TransactionStatus
 from psycopg.sql import Composable, Composed
 
+from databases.session import cursor_on_server
 from reconciler.probe.arrays import Array, ArrayDumper
 from reconciler.probe.tables import Table, quoted
 from schemas.errors import CatalogError, FencepostError, MisfitError, UnavailableError
@@ -96,7 +97,7 @@ class Reader:
         with self.naming():
             if self._plan is not Plan.FREE:
                 self._hold(Plan.FREE)
-            with self.connection.cursor(name="fencepost_probe", binary=True) as cursor:
+            with cursor_on_server(self.connection, "fencepost_probe") as cursor:
                 cursor.execute(query, ())
                 while batch := cursor.fetchmany(size):
                     yield batch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -11,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from databases.ledger import IDLE_S, Ledger
+from schemas.errors import LedgerAway
 from schemas.settings import Dsn
 from tests.stack.processes import wait_until
 
@@ -30,12 +32,31 @@ def test_one_connection_serves_statement_after_statement(ledger: Ledger) -> None
     assert len({backend(ledger) for _ in range(5)}) == 1
 
 
+def end(backend: int, database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as hand:
+        hand.execute("SELECT pg_terminate_backend(%s)", [backend])
+        gone = "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = %s)"
+        wait_until(lambda: hand.execute(gone, [backend]).fetchone() == (True,), "the connection is gone")
+
+
 def test_a_connection_that_went_away_while_it_lay_idle_is_replaced(ledger: Ledger, database: str) -> None:
     before, since = backend(ledger), time.monotonic()
-    with psycopg.connect(database, autocommit=True) as hand:
-        hand.execute("SELECT pg_terminate_backend(%s)", [before])
-        gone = "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = %s)"
-        wait_until(lambda: hand.execute(gone, [before]).fetchone() == (True,), "the connection is gone")
+    end(before, database)
     wait_until(lambda: time.monotonic() - since > 2 * IDLE_S, "it has lain idle")
     assert backend(ledger) != before
     assert backend(ledger) != before
+
+
+def test_rows_that_are_not_read_to_their_end_leave_no_open_cursor_behind_where_the_connection_is_gone(
+    ledger: Ledger, database: str
+) -> None:
+    numbers = sa.select(sa.func.generate_series(1, 100))
+
+    def some() -> None:
+        with ledger.begin() as connection, closing(ledger.stream(connection, numbers, 4)) as rows:  # type: ignore[type-var]
+            assert next(rows) == (1,)
+            end(int(connection.scalar(sa.text("SELECT pg_catalog.pg_backend_pid()")) or 0), database)
+
+    with pytest.raises(LedgerAway):
+        some()
+    gc.collect()  # the driver warns of a cursor that is still open
