@@ -203,21 +203,26 @@ def _resolved(
     deleted = of([key for key, event in sure.items() if event.op is Op.DELETE])
     credited = (credited | (unsure & created)) - deleted
     unsure = unsure - created - deleted
-    times = {key: event.time_us for key, event in sure.items() if event.op is Op.CREATE and event.time_us is not None}
-    slack = int(skew / timedelta(microseconds=1))
-    return credited - _predecessors(subject, credited, candidates, places, times, slack), unsure
+    return credited - predecessors(subject, credited, candidates.dates, candidates.until_us, places, located, skew), unsure
 
 
-def _predecessors(
-    subject: Subject, credited: KeySet, candidates: Candidates, places: list[Spoken], located: Mapping[Key, int], slack: int
+def predecessors(
+    subject: Subject,
+    credited: KeySet,
+    dates: Dates,
+    until_us: int,
+    places: list[Spoken],
+    located: Mapping[Key, Located],
+    skew: timedelta,
 ) -> KeySet:
     """The credited keys whose last announcement is clearly older than the row: it announced another row of that id.
 
-    `located` are times of announcements found in the log itself; elsewhere the end of a segment's span bounds them.
+    `located` are announcements found in the log itself; elsewhere the end of a segment's span bounds their time.
     """
-    column = (credited & subject.key_type.keys(candidates.dates.keys)).column()
-    rows = _times(candidates.dates, column)
-    placed = (rows != NO_TIME) & (rows <= candidates.until_us + slack)
+    slack = int(skew / timedelta(microseconds=1))
+    column = (credited & subject.key_type.keys(dates.keys)).column()
+    rows = _times(dates, column)
+    placed = (rows != NO_TIME) & (rows <= until_us + slack)
     column, rows = column[placed], rows[placed]
     if not len(column):
         return subject.key_type.empty()
@@ -227,8 +232,9 @@ def _predecessors(
         if said in (Said.CREATED, Said.RECREATED) and last_us is not None:
             at = np.searchsorted(column, (keys & dated).column())
             latest[at] = np.maximum(latest[at], last_us)
-    for key, time_us in located.items():
-        if key in dated:
+    sure = {key: event.time_us for key, event in located.items() if event.sure and event.op is Op.CREATE}
+    for key, time_us in sure.items():
+        if key in dated and time_us is not None:
             latest[np.searchsorted(column, np.array([key], column.dtype))] = time_us
     return subject.key_type.keys(column[(latest != NO_TIME) & (latest < rows - slack)])
 

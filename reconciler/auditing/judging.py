@@ -6,26 +6,27 @@ Pure but for the few candidates it looks up. `reconciler.auditing.look` says wha
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import chain
 
 from databases.ledger import Ledger
-from reconciler.announced import AnnouncedReader, Heard
+from reconciler.announced import AnnouncedReader
 from reconciler.auditing import book
 from reconciler.auditing.book import UNJUDGED, State, Waiting
 from reconciler.auditing.rate import bursts, separated
 from reconciler.auditing.seen import Seen
 from reconciler.coverage import Coverage
 from reconciler.dates import date
-from reconciler.judge import Candidates, Judged, judge, silent
+from reconciler.judge import Candidates, Judged, judge, located_in_log, predecessors, silent
 from reconciler.look import unaccepted
 from reconciler.ports import Locate
 from reconciler.scene import Subject
 from reconciler.snapshot import Snapshot
 from reconciler.unreadable import named_in_quarantine
 from reconciler.window import microseconds
+from schemas.key_sets import joined
 from schemas.keys import KeySet
 from schemas.metrics import DROPPED, DROPS, HEALED_DROP, ROWS_AUDITED
 from schemas.verdict import Cause, GapClass
@@ -105,8 +106,47 @@ def born(look_number: int, due: Due, findings: Mapping[tuple[str, str], KeySet])
     return out
 
 
+def too_early(due: Due, findings: Mapping[tuple[str, str], KeySet], past: Callable[[Waiting], bool]) -> list[Waiting]:
+    """What the log seemed to announce, and what is judged a drop all the same: it was a predecessor of that id that was
+    announced. The row's own announcement may be on its way, so where the log has not passed them they go on waiting."""
+    dropped = [keys for (class_, _), keys in findings.items() if class_ in DROPPED]
+    out = []
+    for one, ready in due:
+        early = [found for keys in dropped if len(found := ready & keys)]
+        if early and not past(one):
+            out.append(one.of(joined(early)))
+    return out
+
+
+def without(
+    due: Due, findings: Mapping[tuple[str, str], KeySet], early: list[Waiting]
+) -> tuple[Due, dict[tuple[str, str], KeySet]]:
+    """Less what goes on waiting."""
+    if not early:
+        return due, dict(findings)
+    gone = joined([one.keys for one in early])
+    left = {place: keys - gone for place, keys in findings.items()}
+    return [(one, ready - gone) for one, ready in due], {place: keys for place, keys in left.items() if len(keys)}
+
+
+def own(
+    subject: Subject,
+    source: Snapshot,
+    keys: KeySet,
+    reader: AnnouncedReader,
+    *,
+    locate: Locate | None,
+    skew: timedelta,
+) -> KeySet:
+    """Of credited keys those whose announcement is of the row that is there, and not of one that had its id before."""
+    if not len(keys):
+        return keys
+    dates, located = date(subject, source, keys), located_in_log(subject, locate, keys)
+    return keys - predecessors(subject, keys, dates, microseconds(source.at), reader.spans(keys), located, skew)
+
+
 def followed_up(
-    state: State, there: KeySet, registered: KeySet, heard: Heard, now: datetime
+    state: State, there: KeySet, registered: KeySet, announced: Callable[[KeySet], KeySet], now: datetime
 ) -> tuple[list[Waiting], tuple[KeySet, timedelta] | None]:
     """What was judged before: registered since, gone since, announced late. (Late keys, the longest delay.)"""
     out: list[Waiting] = []
@@ -115,7 +155,7 @@ def followed_up(
         if one.class_ == UNJUDGED or not book.watched(one, now):
             continue
         keys = one.keys & there
-        if one.class_ in DROPPED and len(came := keys & heard.credited):
+        if one.class_ in DROPPED and len(came := announced(keys)):
             delay = now - one.seen_at
             late = (came, delay) if late is None else (late[0] | came, max(late[1], delay))
             keys = keys - came
@@ -127,10 +167,10 @@ def followed_up(
             keys = keys - registered
         if len(keys):
             out.append(one if len(keys) == len(one.keys) else one.of(keys))
-    return _merged(out), late
+    return merged(out), late
 
 
-def _merged(waiting: list[Waiting]) -> list[Waiting]:
+def merged(waiting: list[Waiting]) -> list[Waiting]:
     """One entry a look and class."""
     out: dict[tuple[int, str], Waiting] = {}
     for one in waiting:

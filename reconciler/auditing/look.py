@@ -236,6 +236,7 @@ def _judge(
         keys=found.new,
     )
     fine, due, left, blind = _sorted_out(eyes, subject, [*state.unjudged, fresh], now, found, heard)
+    locate = eyes.locate if eyes.log else None
     judged = judging.classes(
         subject,
         source,
@@ -245,11 +246,18 @@ def _judge(
         reader,
         coverage,
         ledger=eyes.ledger,
-        locate=eyes.locate if eyes.log else None,
+        locate=locate,
         skew=eyes.skew,
     )
     findings = judging.by_class(judged)
-    old, late = judging.followed_up(orphaned.rows_alone(state), found.there, found.registered, heard, now)
+    if early := judging.too_early(due, findings, lambda one: _past(eyes, subject, one)):
+        due, findings = judging.without(due, findings, early)
+        left, blind = judging.merged([*left, *early]), blind | {Blind.LOG}
+
+    def announced(keys: KeySet) -> KeySet:
+        return judging.own(subject, source, keys & heard.credited, reader, locate=locate, skew=eyes.skew)
+
+    old, late = judging.followed_up(orphaned.rows_alone(state), found.there, found.registered, announced, now)
     born = judging.born(state.look + 1, due, findings)
     totals, trials, failed = judging.count(subject, seen, found.new, fine, due, judged, findings)
     if late:

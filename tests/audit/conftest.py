@@ -15,13 +15,14 @@ import psycopg
 import pytest
 
 from consumer.catch_up import catch_up
+from consumer.locate import locate
 from databases.ledger import Ledger
 from reconciler.audit import Audit
 from reconciler.auditing.exposition import Exposition
 from reconciler.catalog import key_kinds, remember_kinds
 from schemas.errors import UnavailableError
-from schemas.keys import KeyType
-from schemas.log_state import LogState
+from schemas.keys import Key, KeySet, KeyType
+from schemas.log_state import Located, LogState
 from tests.recipes.world import World
 from tests.stack.kafka import Kafka
 from tests.stack.scrapes import Samples
@@ -90,12 +91,16 @@ def audit_of(world: World, ledger: Ledger, log: Mapping[str, Any]) -> Audit:
     def follow(key_types: Mapping[str, KeyType], *, deadline_s: float) -> LogState:
         if log.get("away"):
             raise UnavailableError("the broker is away")
-        return catch_up(settings, ledger, key_types, names=tuple(key_types), deadline_s=deadline_s)
+        streams = world.streams
+        return catch_up(settings, ledger, key_types, names=tuple(key_types), deadline_s=deadline_s, streams=streams)
 
     def track(stop: threading.Event) -> None:
         stop.wait()
 
-    return Audit(settings=settings, ledger=ledger, catch_up=follow, locate=None, track=track)
+    def find(name: str, key_type: KeyType, keys: KeySet) -> Mapping[Key, Located]:
+        return locate(settings, ledger, {name: key_type}, name, keys, streams=world.streams)
+
+    return Audit(settings=settings, ledger=ledger, catch_up=follow, locate=find, track=track)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from confluent_kafka import Producer
 
 from consumer.catch_up import catch_up
 from consumer.locate import locate
+from consumer.streams.contract import StreamFactory
 from databases.ledger import Ledger
 from reconciler import cutover, gaps, sweep
 from reconciler.outcome import Outcome
@@ -44,6 +45,7 @@ class World:
     registry_extra: dict[str, Any] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
     ledgers: list[Ledger] = field(default_factory=list)
+    streams: StreamFactory | None = None  #: None: real Kafka's
     #: When this world began; never when a long run was collected.
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
 
@@ -161,10 +163,11 @@ class World:
         self.ledgers.append(ledger)
 
         def follow(key_types: Mapping[str, KeyType], *, deadline_s: float) -> LogState:
-            return catch_up(settings, ledger, key_types, names=tuple(key_types), deadline_s=deadline_s)
+            names = tuple(key_types)
+            return catch_up(settings, ledger, key_types, names=names, deadline_s=deadline_s, streams=self.streams)
 
         def find(name: str, key_type: KeyType, keys: KeySet) -> Mapping[Key, Located]:
-            return locate(settings, ledger, {name: key_type}, name, keys)
+            return locate(settings, ledger, {name: key_type}, name, keys, streams=self.streams)
 
         return settings, ledger, {"catch_up": follow, "locate": find, "say": Silent()}
 
