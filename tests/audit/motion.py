@@ -7,6 +7,8 @@ later is announced before. Where a server is away it tries again until it is bac
 
 from __future__ import annotations
 
+import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +19,7 @@ from typing import Any
 import psycopg
 from confluent_kafka import Producer
 
+from tests.end_to_end.forked import ROOT
 from tests.end_to_end.installation import Installation, Running, event
 from tests.stack.kafka import Kafka
 from tests.stack.processes import LOOPBACK, StandError, free_port, wait_until
@@ -25,6 +28,7 @@ from tests.stack.processes import LOOPBACK, StandError, free_port, wait_until
 WITHIN_S = 200.0
 SETTLE_S = 0.2
 FIRST = 1000
+AUDIT = "tests.audit.audit_main"
 
 
 @dataclass
@@ -116,13 +120,24 @@ class Motion:
         self._stack.close()
 
     def begin(self, name: str) -> None:
-        here = self.here.with_(
+        self.audits[name] = self._stack.enter_context(self._quick().started("audit"))
+
+    def _quick(self) -> Installation:
+        return self.here.with_(
             ("audit", {"every": "500ms", "listen": f"{LOOPBACK}:{free_port()}"}),
             ("fence", {"settle": f"{SETTLE_S * 1000:.0f}ms", "skew": "200ms"}),
             ("tracker", {"flush_every": "100ms"}),
             ("alerts/webhook", self.webhook),
         )
-        self.audits[name] = self._stack.enter_context(here.started("audit"))
+
+    def dies_at(self, place: str, when: str, nth: int) -> None:
+        """One more audit, which kills itself at this boundary; whoever has the lease is dead."""
+        self.the_lease_runs_out()
+        here = self._quick()
+        here.variables["PYTHONPATH"] = str(ROOT)
+        with here.started("audit", door=[sys.executable, "-m", AUDIT, place, when, str(nth)]) as running:
+            running.child.wait(WITHIN_S)
+            assert running.child.returncode == -signal.SIGKILL, (place, when, nth, running.err.read_text()[-2000:])
 
     def track(self) -> None:
         """A tracker beside them, as a process of its own."""

@@ -58,6 +58,29 @@ def test_audits_that_are_killed_lose_no_drop_and_count_none_twice_and_tell_of_ea
     assert len(told) - len(once) <= kills, "again only by one that died between the answer and the ledger"
 
 
+#: Each audit dies at the next one, the last ones with a look in the ledger that they did not live to know of.
+BOUNDARIES = [
+    ("reconciler.auditing.look:look", "after", 2),  # seen, nothing kept
+    ("reconciler.history:record", "after", 1),  # the ledger's transaction is open
+    ("reconciler.auditing.book:store", "after", 2),
+    ("reconciler.auditing.book:store", "after", 3),
+]
+
+
+def test_audits_that_die_in_the_middle_of_a_look_lose_no_drop_and_count_none_twice(motion: Motion) -> None:
+    application = motion.application
+    with beside(application.work, patience_s=90):
+        application.losing = True
+        for name in motion.audits:
+            motion.kill(name)
+        for boundary in BOUNDARIES:
+            motion.dies_at(*boundary)
+        motion.the_lease_runs_out()
+        motion.begin("one")
+        motion.all_is_counted()
+    assert application.lost
+
+
 def _standing(receiver: Receiver) -> str | None:
     told = [one["status"] for one in receiver.told if one["labels"]["alertname"] == "FencepostDropRateFast"]
     return told[-1] if told else None

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -100,13 +100,13 @@ class Installation:
         return checked(Done(" ".join(line), done.returncode, done.stdout, done.stderr, took, waited))
 
     @contextmanager
-    def started(self, *args: str) -> Iterator[Running]:
-        """The same, at work; killed at the end where it still runs."""
+    def started(self, *args: str, door: Sequence[str] = DOOR) -> Iterator[Running]:
+        """The same, at work; killed at the end where it still runs. `door`: what stands in the place of the command."""
         out, err = self.folder / "stdout", self.folder / "stderr"
         line = [*args, *self._usual(json=True)]
         with out.open("w") as stdout, err.open("w") as stderr:
             child = subprocess.Popen(
-                [*DOOR, *line],
+                [*door, *line],
                 stdout=stdout,
                 stderr=stderr,
                 stdin=subprocess.DEVNULL,

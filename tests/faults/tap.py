@@ -24,6 +24,10 @@ class Cut(Exception):
     """Raised by an action: the statement never arrives, and its connection is gone."""
 
 
+class Unanswered(Exception):
+    """Raised by an action: the statement is carried out, but its connection is gone before anything of that is heard."""
+
+
 @dataclass
 class _Wait:
     words: bytes
@@ -115,13 +119,21 @@ class Tap:
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with self._lock:
             self._open |= {client, server}
-        back = threading.Thread(target=_pump, args=(server, client), daemon=True)
+        mute = threading.Event()
+        back = threading.Thread(target=_pump, args=(server, client, mute), daemon=True)
         back.start()
         try:
             for kind, message in _messages(client):
                 if kind in (b"Q", b"P"):
-                    self._told(message[5:])
+                    try:
+                        self._told(message[5:])
+                    except Unanswered:
+                        mute.set()
                 server.sendall(message)
+                if mute.is_set() and kind in (b"Q", b"S"):  # whole: the server does it, and then finds nobody to tell
+                    server.shutdown(socket.SHUT_WR)
+                    back.join(10)
+                    break
         except (OSError, Cut):
             pass
         finally:
@@ -149,7 +161,7 @@ class Tap:
         try:
             for action in due:
                 action()
-        except Cut:
+        except (Cut, Unanswered):
             raise
         except BaseException as error:  # noqa: BLE001 - raised again in the test, by `forget`
             self.errors.append(error)
@@ -180,10 +192,11 @@ def _messages(client: socket.socket) -> Iterator[tuple[bytes, bytes]]:
             yield kind, kind + head + stream.read(struct.unpack("!I", head)[0] - 4)
 
 
-def _pump(source: socket.socket, sink: socket.socket) -> None:
+def _pump(source: socket.socket, sink: socket.socket, mute: threading.Event) -> None:
     with contextlib.suppress(OSError):
         while data := source.recv(65536):
-            sink.sendall(data)
+            if not mute.is_set():
+                sink.sendall(data)
     _end(sink)
 
 
