@@ -48,9 +48,12 @@ fuzz: venv  ## any bytes to every decoder, against fastavro and Python's own JSO
 SOAK_MINUTES ?= 30
 SOAK_SEED    ?= 1
 AUDIT_MINUTES ?= 60
-soak: venv  ## random faults and kills for SOAK_MINUTES, then an audit that is struck for AUDIT_MINUTES, from SOAK_SEED
+AUDIT_SEEDS  ?= 200
+soak: venv  ## random faults and kills for SOAK_MINUTES, an audit that is struck for AUDIT_MINUTES, and AUDIT_SEEDS histories of looks, from SOAK_SEED
 	$(BIN)/python -m tests.faults --minutes $(SOAK_MINUTES) --seeds $(SOAK_SEED)
 	$(BIN)/python -m tests.audit --minutes $(AUDIT_MINUTES) --seed $(SOAK_SEED)
+	AUDIT_STRIDE=1 AUDIT_SEEDS=$(AUDIT_SEEDS) AUDIT_FIRST_SEED=$$(($(SOAK_SEED) * 1000)) $(BIN)/python -m pytest --timeout=1800 \
+		tests/audit/test_broken_off.py tests/audit/test_model.py
 
 lint: venv  ## ruff, code and format
 	$(BIN)/ruff check .
