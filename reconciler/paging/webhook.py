@@ -7,6 +7,7 @@ is in no log line and in no error.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -27,6 +28,7 @@ from reconciler.lease import Held
 from reconciler.paging import book, conditions, message
 from reconciler.paging.alarm import Alarm, Condition, Place, Status, step
 from reconciler.paging.conditions import Sight
+from reconciler.paging.quiet import said_already
 from schemas.errors import FencepostError, LedgerError, RefusedWrite, UnavailableError
 from schemas.settings import Settings
 
@@ -82,11 +84,16 @@ class Webhook:
         for place, alarm in alarms.items():
             if not conditions.known(self.settings, place) and conditions.first(self.settings) in held:
                 self._judge(held, place, alarm, Condition(value=None), now)
-        for alarm in book.load(self.ledger).values():
+        alarms = book.load(self.ledger)
+        for alarm in alarms.values():
             if stop.is_set() or time.monotonic() < self._not_before:
                 return
             lease = held.get(self._speaker(alarm.place))
-            if lease is not None and alarm.due is not None:
+            if lease is None or alarm.due is None:
+                continue
+            if alarm.due is Status.FIRING and said_already(alarm, alarms.values()):
+                self._keep_quiet(lease, alarm)
+            else:
                 self._tell(lease, alarm, now)
 
     def _sight(self) -> Sight:
@@ -128,6 +135,12 @@ class Webhook:
                 log.warning("an alarm rose", extra=fields)
             else:
                 log.info("an alarm ended", extra=fields)
+
+    def _keep_quiet(self, lease: Held, alarm: Alarm) -> None:
+        """It is told once the other one has ended; where it has ended before, nobody need know."""
+        if alarm.status is Status.RESOLVED:
+            with contextlib.suppress(RefusedWrite, LedgerError):  # another instance has it
+                book.move(self.ledger, lease, alarm, None)
 
     def _words(self, alarm: Alarm) -> str:
         alert = conditions.alerts(self.settings, patience=self.patience)[alarm.place.name]

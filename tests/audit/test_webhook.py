@@ -19,7 +19,7 @@ from tests.stack.processes import LOOPBACK
 from tests.stack.receiver import Receiver
 
 TOKEN = "t0ken-of-the-hook"
-FAST = "FencepostDropRateFast"
+FAST, SLOW = "FencepostDropRateFast", "FencepostDropRateSlow"
 
 
 @pytest.fixture
@@ -56,9 +56,9 @@ def lose(watch: Watch, first: int = 101) -> list[str]:
     return [str(key) for key in lost]
 
 
-def windows_pass(watch: Watch) -> None:
+def windows_pass(watch: Watch, time: str = "300 days") -> None:
     with psycopg.connect(watch.world.target) as db:
-        db.execute("UPDATE fencepost.audit_look SET at = at - interval '300 days'")
+        db.execute("UPDATE fencepost.audit_look SET at = at - %s::interval", [time])
 
 
 def rate(receiver: Receiver) -> list[tuple[str, str]]:
@@ -110,6 +110,36 @@ def test_a_page_and_its_end_are_told_once_with_the_ids_and_no_token_in_the_log(
     told = str([record.__dict__ for record in caplog.records])
     assert "connection refused" in told
     assert TOKEN not in told
+
+
+def test_one_burst_pages_once_and_what_goes_on_burning_slowly_is_told_when_the_page_has_ended(
+    watch: Watch, receiver: Receiver
+) -> None:
+    def told() -> list[tuple[str, str]]:
+        return [(one["status"], one["labels"]["alertname"]) for one in receiver.told]
+
+    lose(watch)
+    for _ in range(2):
+        once(hook(watch, receiver))
+    assert told() == [("firing", FAST)]
+    windows_pass(watch, "10 hours")  # a page's short windows
+    for _ in range(2):
+        once(hook(watch, receiver))
+    assert sorted(told()[1:]) == [("firing", SLOW), ("resolved", FAST)]
+    windows_pass(watch)
+    once(hook(watch, receiver))
+    assert told()[3:] == [("resolved", SLOW)]
+
+
+def test_what_ended_with_the_page_that_said_it_too_is_never_told(watch: Watch, receiver: Receiver) -> None:
+    lose(watch)
+    once(hook(watch, receiver))
+    windows_pass(watch)
+    for _ in range(2):
+        once(hook(watch, receiver))
+    assert {one["labels"]["alertname"] for one in receiver.told} == {FAST}
+    with psycopg.connect(watch.world.target) as db:
+        assert db.execute("SELECT name FROM fencepost.audit_alert WHERE state <> 'pending'").fetchall() == []
 
 
 def test_who_lost_the_lease_tells_nothing_and_who_dies_in_between_is_followed_by_one_that_tells_the_same_again(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+import yaml
 
 from reconciler.alerts.rules import groups
 from reconciler.auditing.standing import Standing
@@ -14,6 +17,7 @@ from reconciler.paging import conditions, message
 from reconciler.paging.alarm import Alarm, Condition, Place, Status, step
 from reconciler.paging.conditions import Heard, Sight
 from reconciler.paging.message import AtHand
+from reconciler.paging.quiet import SAID_BY, said_already
 from tests.reconciler.alerts.support import settings
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -191,3 +195,52 @@ def test_no_template_is_left_unfilled(alert: object) -> None:
         assert "$" not in filled
     assert message.filled("{{ $value | humanizeDuration }}", {}, 90061.0) == "1d 1h 1m 1s"
     assert message.filled("{{ $value | humanizeDuration }}", {}, 6.2) == "6s"
+
+
+def an(name: str, more: str = "", *, data_type: str = "upload", ended: int | None = None, begun: int = 0) -> Alarm:
+    """That began, and ended, so many minutes later."""
+    return Alarm(
+        place=Place(name=name, data_type=data_type, more=more),
+        status=Status.FIRING if ended is None else Status.RESOLVED,
+        since=NOW,
+        value=1.0,
+        started_at=NOW + begun * MINUTE,
+        ended_at=None if ended is None else NOW + ended * MINUTE,
+    )
+
+
+FAST, SLOW = "FencepostDropRateFast", "FencepostDropRateSlow"
+BEHIND, STALLED = "FencepostLogBehind", "FencepostLogStalled"
+
+
+@pytest.mark.parametrize(
+    ("alarm", "other", "said"),
+    [
+        (an(SLOW), an(FAST), True),
+        (an(FAST), an(SLOW), False),
+        (an(SLOW), an(FAST, data_type="job"), False),
+        (an(SLOW), an(FAST, ended=5), False),
+        (an(SLOW), replace(an(FAST), status=Status.PENDING, started_at=None), False),
+        (an(SLOW, ended=5), an(FAST, ended=5), True),
+        (an(SLOW, ended=5), an(FAST), True),
+        (an(SLOW, ended=5), an(FAST, ended=4), False),
+        (an(SLOW, ended=5), an(FAST, begun=6), False),
+        (an(BEHIND, "partition=0,topic=t"), an(STALLED, "partition=0,topic=t"), True),
+        (an(BEHIND, "partition=0,topic=t"), an(STALLED, "partition=1,topic=t"), False),
+    ],
+)
+def test_only_what_another_alarm_of_the_same_thing_says_meanwhile_is_said_already(
+    alarm: Alarm, other: Alarm, said: bool
+) -> None:
+    assert said_already(alarm, [alarm, other]) is said
+
+
+def test_the_webhook_keeps_quiet_of_what_alertmanager_is_told_to_keep_quiet_of() -> None:
+    file = Path(__file__).parents[3] / "docker" / "alertmanager.yml"
+    theirs = {}
+    for rule in yaml.safe_load(file.read_text())["inhibit_rules"]:
+        source, target = (re.findall('"(.+)"', rule[side][0])[0] for side in ("source_matchers", "target_matchers"))
+        theirs[target, source] = tuple(rule.get("equal", ()))
+    down = theirs.pop(("FencepostNoAudit", "FencepostDown"))  # a dead audit sends nothing anyway
+    assert down == ()
+    assert theirs == {(name, other): equal for name, (other, equal) in SAID_BY.items()}
