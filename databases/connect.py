@@ -89,7 +89,7 @@ def connect(
     except psycopg.Error as error:
         connection.close()
         raise UnavailableError(
-            f"cannot use {what} ({dsn.described.strip('()')}): {_server_words(error)}", hint=_of_a_pooler(error)
+            f"cannot use {what} ({dsn.described.strip('()')}): {_server_words(error)}", hint=remedy(error)
         ) from None
     return connection
 
@@ -115,8 +115,7 @@ def renamed(what: str) -> Iterator[None]:
     except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
         raise CatalogError(f"cannot {what}: {_server_words(error)}") from None
     except psycopg.Error as error:
-        hint = _ENDED.get(error.sqlstate or "") or _of_a_pooler(error)
-        raise UnavailableError(f"cannot {what}: {_server_words(error)}", hint=hint) from None
+        raise UnavailableError(f"cannot {what}: {_server_words(error)}", hint=remedy(error)) from None
 
 
 def _ended(setting: str) -> str:
@@ -131,15 +130,18 @@ _ENDED = {
 }
 
 
-#: What PgBouncer says of itself, in the place of a server.
-_POOLERS = {
+#: What to do about words of a server, or of a pooler in its place, that have no code of their own.
+_REMEDIES = {
+    "conflict with recovery": "the standby lets go of rows that its primary's VACUUM removed, and of whoever still reads them:"
+    " hot_standby_feedback = on there, or a higher max_standby_streaming_delay; then run again",
     "statement pooling mode": "name the server itself, or a pool in transaction or session mode",
     "query_wait_timeout": "the pooler had no server session left for us: raise its default_pool_size, or lower source.slices",
 }
 
 
-def _of_a_pooler(error: psycopg.Error) -> str | None:
-    return next((hint for words, hint in _POOLERS.items() if words in str(error)), None)
+def remedy(error: psycopg.Error) -> str | None:
+    """What to do about an error of a server that was reached."""
+    return _ENDED.get(error.sqlstate or "") or next((hint for words, hint in _REMEDIES.items() if words in str(error)), None)
 
 
 def _server_words(error: BaseException) -> str:

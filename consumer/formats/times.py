@@ -93,8 +93,8 @@ def kind_of(value: object) -> str:
         return "null"
     if isinstance(value, Unfit):
         return value.kind
-    names = {bool: "true or false", int: "a whole number", float: "a number with a fraction", str: "text", bytes: "bytes"}
-    return names.get(type(value), "no plain value")
+    names = {bool: "true or false", int: "a whole number", float: "a floating-point number", str: "text", bytes: "bytes"}
+    return names.get(type(value), "a value of another kind")
 
 
 def numbers(values: Int64s, unit: str | None) -> tuple[Int64s, npt.NDArray[np.bool_] | None]:

@@ -17,6 +17,7 @@ from psycopg import sql
 from psycopg.pq import TransactionStatus
 from psycopg.sql import Composable, Composed
 
+from databases.connect import remedy
 from databases.session import cursor_on_server
 from reconciler.probe.arrays import Array, ArrayDumper
 from reconciler.probe.tables import Table, quoted
@@ -124,7 +125,7 @@ class Reader:
                 raise MisfitError(f"{what} where {self._shown()}: {_words(error)}", hint=_COMPARED) from None
             # 42: no such table, column or operator, or no right to it; 22P02: a literal its column cannot hold.
             wrong = (error.sqlstate or "").startswith(("42", "22P02"))
-            raise (CatalogError if wrong else UnavailableError)(f"{what}: {_words(error)}") from error
+            raise (CatalogError if wrong else UnavailableError)(f"{what}: {_words(error)}", hint=remedy(error)) from error
 
     def _shown(self) -> str:
         """The condition, short enough for a message; the scope is printed in every report."""

@@ -32,11 +32,17 @@ def look(shown: Shown) -> Iterable[Proof]:
         name=NAME,
         held=not faults,
         seen="; ".join(faults) if faults else told,
-        try_=None
-        if not faults
-        else "check the DSN; where the change is meant (failover, restore), begin a new ledger under another ledger.schema;"
-        " where creations were announced and rolled back, or their rows deleted and that was not announced, run again after the"
-        " next real one, or judge by the rows alone with --without-log",
+        try_=_try(shown) if faults else None,
+    )
+
+
+def _try(shown: Shown) -> str:
+    another = "check the DSN; where the change is meant (failover, restore), begin a new ledger under another ledger.schema"
+    if any(met.contradiction for met in shown.met):
+        return another
+    return (
+        f"{another}; where creations were announced and rolled back, or their rows deleted and that was not announced, run"
+        " again after the next real one, or judge by the rows alone with --without-log"
     )
 
 

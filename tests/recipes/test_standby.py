@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
+from typing import Any
 
 import psycopg
 import pytest
 
 from databases.ledger import Ledger
 from reconciler import recall, recheck, replay
+from reconciler.compare import compare
+from reconciler.identity import position
 from reconciler.outcome import Outcome
 from reconciler.ports import Silent
 from schemas.errors import UnavailableError
@@ -69,6 +72,29 @@ def test_rows_that_a_standby_has_not_replayed_keep_every_command_from_clear(item
     standby.resume_replay()
     report = items.gaps(wait=PATIENT).report
     assert (report.verdict, report.data_types[0].gaps.keys) == (Verdict.GAPS, ["201", "202"])
+
+
+def test_a_standby_that_ends_our_reading_is_told_with_what_to_set(
+    items: World, standby: Standby, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its primary removed rows that a snapshot there still sees."""
+    with standby.connect() as db:
+        db.execute("ALTER SYSTEM SET max_standby_streaming_delay = 0")
+        db.execute("SELECT pg_reload_conf()")
+
+    def removed(*asked: Any) -> Any:
+        with psycopg.connect(items.source, autocommit=True) as primary, standby.connect() as behind:
+            primary.execute("DELETE FROM items WHERE id > 50")
+            primary.execute("VACUUM items")
+            there = position(primary)
+            replayed = "SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn"
+            wait_until(lambda: behind.execute(replayed, [there]).fetchone() == (True,), "it is replayed", within_s=60)
+        return compare(*asked)
+
+    monkeypatch.setattr("reconciler.look.compare", removed)
+    with pytest.raises(UnavailableError, match="conflict with recovery") as told:
+        items.cutover(wait=PATIENT)
+    assert "hot_standby_feedback = on there" in (told.value.hint or "")
 
 
 def test_a_row_that_came_after_the_fence_is_seen_by_the_second_compare_of_a_standby_too(items: World, standby: Standby) -> None:
