@@ -162,6 +162,9 @@ class _Refusal:
 _UP = "is the server up, and are host and port right?"
 _KNOWN = "are user and password right? in a URL the signs @ : / % of a password are percent-encoded"
 _FEWER = "or lower source.slices"
+_FILES = "are sslrootcert, sslcert and sslkey in the connection string right, and may we read them?"
+_OPTIONS = "is 'options' in the connection string right, and PGOPTIONS?"
+_ATTRIBUTES = "is target_session_attrs in the connection string right, and PGTARGETSESSIONATTRS?"
 _NO_POSTGRES = "what answers there is no PostgreSQL server"
 _REFUSALS = (
     _Refusal("Connection refused", "connection refused", _UP),
@@ -184,6 +187,30 @@ _REFUSALS = (
     _Refusal("closed the connection unexpectedly", "closed the connection unexpectedly", _UP),
     _Refusal("too many connections for role", "too many connections for our role", f"raise its CONNECTION LIMIT, {_FEWER}"),
     _Refusal("too many connections for database", "too many connections for it", f"raise its CONNECTION LIMIT, {_FEWER}"),
+    _Refusal("no more connections allowed", "its pooler takes no more clients", "raise max_client_conn there"),
+    _Refusal("root certificate file", "the file of its sslrootcert cannot be read", _FILES),
+    _Refusal("certificate file", "the file of a certificate cannot be read", _FILES),
+    _Refusal("private key file", "the file of a private key cannot be read", _FILES),
+    _Refusal("definition of service", "no service of that name is defined", "is PGSERVICEFILE, or ~/.pg_service.conf, right?"),
+    _Refusal("service file", "the service file cannot be read", "is PGSERVICEFILE, or ~/.pg_service.conf, right?"),
+    _Refusal("invalid command-line argument", "it does not know an option", _OPTIONS),
+    _Refusal("requires a value", "it does not know an option", _OPTIONS),
+    _Refusal("unrecognized configuration parameter", "it does not know an option", _OPTIONS),
+    _Refusal("invalid value for parameter", "it does not take the value of an option", _OPTIONS),
+    _Refusal("permission denied to set parameter", "our role may not set an option", _OPTIONS),
+    _Refusal("not permitted to log in", "our role may not log in", "ALTER ROLE … LOGIN"),
+    _Refusal("permission denied for database", "our role may not connect to that database", "GRANT CONNECT ON DATABASE"),
+    _Refusal("not currently accepting connections", "that database takes no connections", "is datallowconn of it off?"),
+    _Refusal("authentication failed", "authentication failed", _KNOWN),
+    _Refusal("starting up", "it is starting up", "wait until it has started, and run again"),
+    _Refusal("shutting down", "it is shutting down", _UP),
+    _Refusal("in recovery mode", "it recovers from a crash", "wait until it has recovered, and run again"),
+    _Refusal("not accepting connections", "it is starting up, or a standby that takes no queries", "is hot_standby on there?"),
+    _Refusal("hot standby mode", "it is not the kind of server that target_session_attrs wants", _ATTRIBUTES),
+    _Refusal("session is", "it is not the kind of server that target_session_attrs wants", _ATTRIBUTES),
+    _Refusal("no such database", "its pooler knows no such database", "is the database right?"),
+    _Refusal("no such user", "its pooler knows no such user", "is the user right?"),
+    _Refusal("No such file or directory", "there is no such socket", _UP),
     _Refusal("does not exist", "does not exist", "are user and database right?"),
 )
 _UNKNOWN = _Refusal("", "", "are host, port, user and database right, and is the server up?")

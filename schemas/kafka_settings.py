@@ -73,6 +73,8 @@ class KafkaSettings(Strict):
         for needed in ("bootstrap.servers", "group.id"):
             if not flat.get(needed):
                 raise ValueError(f"{needed!r} is missing")
+        if "@" in _text(flat["bootstrap.servers"]):  # they are named in reports
+            raise ValueError("'bootstrap.servers' is host:port alone; credentials go to 'sasl.username' and 'sasl.password'")
         return {"values": flat}
 
     def plain(self) -> dict[str, str]:

@@ -142,6 +142,26 @@ def test_a_refused_connection_says_where_to_and_why() -> None:
 
 
 @pytest.mark.parametrize(
+    ("more", "words", "hint"),
+    [
+        ("?options=-c%20foo", "it does not know an option", "'options' in the connection string"),
+        ("?options=-c%20foo%3D1", "it does not know an option", "'options' in the connection string"),
+        ("?options=-c%20work_mem%3Dx", "it does not take the value of an option", "'options' in the connection string"),
+        ("?target_session_attrs=standby", "not the kind of server that target_session_attrs wants", "target_session_attrs"),
+        ("?target_session_attrs=read-only", "not the kind of server that target_session_attrs wants", "target_session_attrs"),
+        ("?service=none", "no service of that name is defined", "PGSERVICEFILE"),
+        ("?host=/none", "there is no such socket", "is the server up"),
+        ("?dbname=template0", "that database takes no connections", "datallowconn"),
+        ("?dbname=none", "does not exist", "database right"),
+    ],
+)
+def test_what_a_server_or_the_driver_refuses_is_told_in_words(database: str, more: str, words: str, hint: str) -> None:
+    with pytest.raises(UnavailableError, match=words) as told:
+        connect(Dsn(database + more), "the source")
+    assert hint in (told.value.hint or "")
+
+
+@pytest.mark.parametrize(
     ("statement", "kind"),
     [
         ("SELECT FROM public.none", CatalogError),

@@ -92,6 +92,7 @@ def test_a_misspelt_part_of_a_scope_is_told_too(tmp_path: Path) -> None:
         ("ledger.schema", 'x"; DROP SCHEMA public', "ledger.schema"),
         ("event_log.kafka", {"group.id": "g"}, "'bootstrap.servers' is missing"),
         ("event_log.kafka", {"bootstrap.servers": "b"}, "'group.id' is missing"),
+        ("event_log.kafka", {"bootstrap.servers": "u:p@b:1", "group.id": "g"}, "credentials go to 'sasl.username'"),
         ("event_log.kafka.sasl~mechanism", ["a"], "must be one value"),
         ("event_log.schema_registry", {"url": "registry:8081"}, "starts with http"),
         ("event_log.schema_registry", {"url": "http://u:p@registry"}, "not into the url"),
