@@ -17,7 +17,7 @@ from reconciler.judge import gap_lines, judge
 from reconciler.logbook import Logbook
 from reconciler.look import Sight
 from reconciler.outcome import Outcome, TypeOutcome
-from reconciler.ports import CatchUp, Locate, Say, Topics
+from reconciler.ports import CatchUp, Locate, Remembering, Say, Topics
 from reconciler.proofs import Shown
 from reconciler.scene import Scene, Subject, resolve_ahead, source_faults
 from reconciler.sweeping.evidence import evidence
@@ -113,6 +113,7 @@ def begin(
     say: Say,
 ) -> Iterator[Run]:
     """Resolve everything before a run is recorded, so that a wrong setting leaves the ledger as it was."""
+    say = told = Remembering(say)
     say.phase("looking the tables up")
     with ExitStack() as stack:
         topics_are_there = _beside(stack, topics, list(settings.chosen(list(names)))) if topics and not without_log else None
@@ -157,7 +158,7 @@ def begin(
                 yield run
             except KeyboardInterrupt as stopped:
                 with suppress(FencepostError):
-                    _add(stopped, history.interrupted(ledger, run.id, "interrupted by the operator"))
+                    _add(stopped, history.interrupted(ledger, run.id, f"interrupted by the operator, while {told.step}"))
                 raise
             except Exception as error:
                 # A ledger that is away too must not hide why we failed; the run then reads as one that was killed.

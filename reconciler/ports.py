@@ -58,12 +58,29 @@ class Silent:
     def waiting(self, text: str) -> None: ...
 
 
+class Remembering:
+    """Passes everything on, and remembers the step that we are at."""
+
+    def __init__(self, say: Say) -> None:
+        self.say, self.step = say, ""
+
+    def phase(self, text: str) -> None:
+        self.step = text
+        self.say.phase(text)
+
+    def advance(self, done: int, total: int | None) -> None:
+        self.say.advance(done, total)
+
+    def waiting(self, text: str) -> None:
+        self.say.waiting(text)
+
+
 def names(items: Sequence[str], limit: int = 5) -> str:
     """`a, b, c and 7 more`."""
     shown = ", ".join(items[:limit])
     return shown if len(items) <= limit else f"{shown} and {len(items) - limit} more"
 
 
-def some(count: int, one: str) -> str:
+def some(count: int, one: str, more: str | None = None) -> str:
     """`1 range`, `2 ranges`."""
-    return f"{count} {one if count == 1 else one + 's'}"
+    return f"{count} {one if count == 1 else more or one + 's'}"

@@ -15,6 +15,7 @@ from reconciler.backfill.writer import switched_off
 from reconciler.examine import Run
 from reconciler.identity import Identity, contradiction, identify
 from reconciler.outcome import TypeOutcome
+from reconciler.ports import some
 from reconciler.proofs import Claim, withheld
 from reconciler.scene import Subject
 from schemas.errors import CatalogError, RefusedRows, RefusedWrite
@@ -100,7 +101,7 @@ def carry_out(
     r.plan = plan.hash
     backfill.approve(plan, order.plan)
     if order.dry_run or held is None:
-        return f"a dry run: {plan.total} registry rows would be inserted, none was"
+        return f"a dry run: {some(plan.total, 'registry row')} would be inserted, none was"
     if not jobs:
         return "nothing was missing, so nothing was inserted"
     refusal = backfill.capped(plan, order.max_backfill)
@@ -134,7 +135,8 @@ def carry_out(
     if not inserted:
         why = "each was there by then, had gone from the source, or was kept out by a trigger"
         return f"none of {wanted} missing registry rows was inserted: {why}"
-    return f"{inserted} registry rows were inserted; `fencepost undo {r.id}` takes them back"
+    told = "registry row was inserted" if inserted == 1 else "registry rows were inserted"
+    return f"{inserted} {told}; `fencepost undo {r.id}` takes {'it' if inserted == 1 else 'them'} back"
 
 
 def _closed(r: Run) -> str | None:

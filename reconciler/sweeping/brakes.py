@@ -95,11 +95,11 @@ class Brakes:
 
 
 def _looked_up(source: psycopg.Connection[Any], subject: Subject, at: Key | None) -> timedelta:
-    began = time.monotonic()
     with source.transaction():
         source.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        began = time.monotonic()
         ranked(Reader(source, subject.source.table), at, None, 0)
-    return timedelta(seconds=time.monotonic() - began)
+        return timedelta(seconds=time.monotonic() - began)
 
 
 def hold(brakes: Brakes, subject: Subject, at: Key | None, stop: Event, say: Say) -> None:

@@ -10,6 +10,7 @@ from reconciler.backfill.journal import Journal
 from reconciler.examine import Run
 from reconciler.lease import Rank
 from reconciler.outcome import TypeOutcome
+from reconciler.ports import some
 from reconciler.proofs import Claim, withheld
 from reconciler.repair import Order, carry_out, doors, finish_earlier, guarded, unsure_of_the_source
 from schemas.errors import RefusedWrite
@@ -49,7 +50,9 @@ def _finish_removals(r: Run, held: lease.Held) -> None:
     if not removal.unfinished(r.ledger) or unsure_of_the_source(r):
         return
     count, back, left = removal.finish_unfinished(r.ledger, r.scene.subjects, **doors(r), lease=held)
-    r.notes.append(f"finished {count} batches of orphans that earlier runs removed, put back {back} of them")
+    r.notes.append(
+        f"finished {some(count, 'batch', 'batches')} of orphans that earlier runs removed, put back {some(back, 'row')} of them"
+    )
     r.notes.extend(f"not finished: {words}" for words in left)
 
 
@@ -62,19 +65,21 @@ def _remove(r: Run, outcomes: Sequence[TypeOutcome], held: lease.Held, most: int
     plan = removal.plan(registry, jobs)
     inserted = sum(t.backfilled for t in outcomes)
     if most is not None and plan.total + inserted > most:
-        r.notes.append(f"{plan.total} orphans would be removed, and --max-backfill allows {most} rows in all: none was")
+        r.notes.append(
+            f"{some(plan.total, 'orphan')} would be removed, and --max-backfill allows {some(most, 'row')} in all: none was"
+        )
         return
-    r.say.phase(f"removing {plan.total} orphans")
+    r.say.phase(f"removing {some(plan.total, 'orphan')}")
     done = removal.remove(r.settings.backfill, r.ledger, r.id, jobs, **doors(r), lease=held, progress=r.say.advance)
     r.notes.append(f"orphans were removed by plan {plan.hash}; `fencepost undo {r.id}` puts them back")
     for t in outcomes:
         if (told := done.get(t.subject.name)) is not None and t.orphans is not None:
             t.orphans.removed = len(told.removed)
-            t.notes.append(f"{len(told.removed)} orphans were {_words(t)} (registry.orphans)")
+            t.notes.append(f"{_orphans(len(told.removed))} {_words(t)} (registry.orphans)")
             if len(told.left) or len(told.put_back):
                 t.notes.append(
-                    f"{len(told.left)} orphans were left: their row had come back, or the registry's was changed meanwhile;"
-                    f" {len(told.put_back)} were put back, for their row came back right after"
+                    f"{_orphans(len(told.left))} left: the source row had come back, or the registry's was changed"
+                    f" meanwhile; {len(told.put_back)} put back, for the source row came back right after"
                 )
 
 
@@ -88,12 +93,16 @@ def _job(r: Run, t: TypeOutcome) -> removal.Job | None:
     if len(t.orphans.in_flight):
         against.append("some orphans were not seen twice yet")
     if against:
-        t.notes.append(f"{t.orphans.count} orphans were not removed: {'; '.join(against)}")
+        t.notes.append(f"{_orphans(t.orphans.count)} not removed: {'; '.join(against)}")
         return None
     keys = t.subject.key_type.empty()
     for found in t.orphans.by_class.values():
         keys = keys | found
     return removal.Job(subject=t.subject, keys=keys)
+
+
+def _orphans(count: int) -> str:
+    return f"{some(count, 'orphan')} {'was' if count == 1 else 'were'}"
 
 
 def _words(t: TypeOutcome) -> str:

@@ -71,6 +71,7 @@ def test_a_cutover_interrupted_at_the_fence_writes_nothing_and_is_recorded(items
     assert "interrupted" in done.err
     (run,) = items.here.run("runs").json["runs"]
     assert (run["state"], run["exit_code"], run["verdict"]) == ("interrupted", 1, None)
+    assert run["note"] == "interrupted by the operator, while waiting for earlier writers to end"
     assert registered(items.target) == list(range(1, 101))
     # Nothing is left that holds up the next one.
     again = items.here.run("cutover")

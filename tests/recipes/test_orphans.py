@@ -193,7 +193,7 @@ def test_an_orphan_that_is_registered_anew_before_it_is_removed_stands(
     monkeypatch.setattr(take._Remover, "_remove", removed)
     _, said = notes(orphaned)
     assert registry(orphaned).keys() & {901, 902, 903} == {902}
-    assert "1 orphans were left" in said
+    assert "1 orphan was left" in said
 
 
 def test_what_a_crash_left_is_asked_for_again_and_put_back(orphaned: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,7 +216,7 @@ def test_what_a_crash_left_is_asked_for_again_and_put_back(orphaned: World, monk
     with psycopg.connect(orphaned.source) as db:
         db.execute("DROP TABLE items; ALTER TABLE kept RENAME TO items")
     _, said = notes(orphaned)
-    assert "finished 1 batches of orphans that earlier runs removed, put back 1" in said
+    assert "finished 1 batch of orphans that earlier runs removed, put back 1 row of them" in said
     assert registry(orphaned)[902] == before[902]
 
 
