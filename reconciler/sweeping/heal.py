@@ -11,9 +11,11 @@ from reconciler.examine import Run
 from reconciler.lease import Rank
 from reconciler.outcome import TypeOutcome
 from reconciler.ports import some
+from reconciler.probe import Reader, condition, present
 from reconciler.proofs import Claim, withheld
 from reconciler.repair import Order, carry_out, doors, finish_earlier, guarded, unsure_of_the_source
 from schemas.errors import RefusedWrite
+from schemas.keys import KeySet
 
 
 def insert(r: Run, outcomes: Sequence[TypeOutcome], max_backfill: int | None) -> str:
@@ -74,7 +76,7 @@ def _remove(r: Run, outcomes: Sequence[TypeOutcome], held: lease.Held, most: int
     r.notes.append(f"orphans were removed by plan {plan.hash}; `fencepost undo {r.id}` puts them back")
     for t in outcomes:
         if (told := done.get(t.subject.name)) is not None and t.orphans is not None:
-            t.orphans.removed = len(told.removed)
+            t.orphans.removed += len(told.removed)
             t.notes.append(f"{_orphans(len(told.removed))} {_words(t)} (registry.orphans)")
             if len(told.left) or len(told.put_back):
                 t.notes.append(
@@ -98,7 +100,25 @@ def _job(r: Run, t: TypeOutcome) -> removal.Job | None:
     keys = t.subject.key_type.empty()
     for found in t.orphans.by_class.values():
         keys = keys | found
-    return removal.Job(subject=t.subject, keys=keys)
+    already = _done_before(r, t, keys)
+    if len(already):
+        t.orphans.removed = len(already)
+        t.notes.append(f"{some(len(already), 'orphan')} had that state before (registry.orphans): left as set")
+    return removal.Job(subject=t.subject, keys=keys - already) if len(already) < len(keys) else None
+
+
+def _done_before(r: Run, t: TypeOutcome, keys: KeySet) -> KeySet:
+    """Those in the state that they would get: set again, an undo of the run that set them would find them touched since."""
+    policy = t.subject.data_type.registry.orphans
+    if isinstance(policy, str):
+        return t.subject.key_type.empty()
+    ((name, value),) = policy.items()
+    column = t.subject.registry.relation.column("the registry", name)
+    where = condition((), {column.name: (value,)})
+    registry = r.scene.registry
+    with renamed(f"read the states of the orphans of {t.subject.registry.table.qualified}"), registry.transaction():
+        registry.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        return present(Reader(registry, t.subject.registry.table, where), keys)
 
 
 def _orphans(count: int) -> str:

@@ -91,6 +91,34 @@ def test_orphans_get_their_state_and_an_undo_gives_back_the_old_one_unless_someb
     assert states == {901: 2, 902: 5, 903: 0}
 
 
+def test_orphans_that_have_their_state_are_not_set_again_so_that_the_run_which_set_them_can_be_undone(
+    orphaned: World,
+) -> None:
+    before = registry(orphaned)
+    orphaned.registry_extra = {"orphans": {"state": 5}}
+    first, _ = notes(orphaned)
+    after = orphaned_states(orphaned)
+    orphaned.registered([904])
+    report = orphaned.sweep(backfill=True, max_backfill=1).report
+    (told,) = report.data_types
+    assert (told.orphans.count, told.orphans.removed) == (4, 4)
+    assert "3 orphans had that state before" in " ".join(told.notes)
+    assert "1 orphan was set to state = 5" in " ".join(told.notes)
+    assert {key: row for key, row in orphaned_states(orphaned).items() if key != 904} == after
+    _, said = notes(orphaned)
+    assert "4 orphans had that state before" in said
+    assert "orphans were removed" not in said
+    counts = undone(orphaned, first)
+    assert (counts.put_back, counts.left) == (3, 0)
+    assert {key: row for key, row in registry(orphaned).items() if key != 904} == before
+
+
+def orphaned_states(world: World) -> dict[int, str]:
+    """Whole, with the transaction that wrote each row last."""
+    with psycopg.connect(world.target) as db:
+        return dict(db.execute("SELECT item_id, xmin::text || t::text FROM item_registry t WHERE item_id > 900").fetchall())
+
+
 def test_where_a_row_of_the_key_stands_by_now_an_undo_leaves_it_alone(orphaned: World) -> None:
     orphaned.registry_extra = {"orphans": "delete"}
     run, _ = notes(orphaned)
