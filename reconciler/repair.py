@@ -17,6 +17,7 @@ from reconciler.identity import Identity, contradiction, identify
 from reconciler.outcome import TypeOutcome
 from reconciler.ports import some
 from reconciler.proofs import Claim, withheld
+from reconciler.report.words import DRY_RUN
 from reconciler.scene import Subject
 from schemas.errors import CatalogError, RefusedRows, RefusedWrite
 from schemas.keys import KeySet
@@ -101,7 +102,7 @@ def carry_out(
     r.plan = plan.hash
     backfill.approve(plan, order.plan)
     if order.dry_run or held is None:
-        return f"a dry run: {some(plan.total, 'registry row')} would be inserted, none was"
+        return f"{DRY_RUN}{some(plan.total, 'registry row')} would be inserted, none was"
     if not jobs:
         return "nothing was missing, so nothing was inserted"
     refusal = backfill.capped(plan, order.max_backfill)

@@ -87,6 +87,9 @@ def reports() -> dict[str, Report]:
         "clear": report(verdict=Verdict.CLEAR, claims=clear, data_types=[whole]),
         "cutover": report(kind="cutover", verdict=Verdict.CLEAR, claims=clear, data_types=[filled], plan="sha256:" + "ab" * 32),
         "dry run": report(kind="cutover", plan="sha256:" + "ab" * 32, notes=["a dry run: 110 rows would be inserted"]),
+        "refused": report(
+            kind="cutover", plan="sha256:" + "ab" * 32, notes=["no registry row was inserted: see each data type"]
+        ),
         "cannot tell": report(
             kind="cutover", verdict=Verdict.CANNOT_TELL, claims=unsure, proofs=[held_up], data_types=[data_type()]
         ),

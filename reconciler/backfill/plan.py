@@ -14,6 +14,7 @@ from typing import Any
 
 from reconciler.identity import Identity
 from reconciler.probe import Table
+from reconciler.report.words import CAPPED
 from schemas.data_types import DataType, FromSource, InsertValue, Literally
 from schemas.errors import RefusedWrite
 from schemas.keys import IntKeys, KeySet, KeyType
@@ -78,7 +79,7 @@ def capped(found: Plan, limit: int | None) -> Refusal | None:
     if limit is None or found.total <= limit:
         return None
     return Refusal(
-        reason=f"{found.total} rows would be inserted, and --max-backfill allows {limit}: nothing was written",
+        reason=f"{found.total} rows would be inserted, and {CAPPED} {limit}: nothing was written",
         hint=f"find out why so many are missing; then raise the limit to {found.total} or more",
     )
 

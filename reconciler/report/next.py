@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from reconciler.report.words import unasked
+from reconciler.report.words import CAPPED, DRY_RUN, unasked
 from schemas.verdict import LISTED, GapClass, Report, Verdict
 from terminal.layout import counted, wrapped
 
@@ -73,13 +73,19 @@ def _fill(report: Report, options: str) -> Iterator[tuple[str, str | None]]:
         for name, count in t.gaps.by_class.items():
             counts[name] = counts.get(name, 0) + count
     missing = sum(counts.get(c, 0) for c in GapClass if c.backfilled)
-    nothing_written = not any(t.backfilled for t in report.data_types)
+    written = sum(t.backfilled for t in report.data_types)
+    nothing_written = not written
     if missing and report.kind == "gaps":
         rows = counted(missing, "missing registry row")
         yield f"To see what would be inserted for {rows}:", f"fencepost cutover{options} --dry-run"
         yield "Writers stopped: insert them, compare again, get the verdict:", f"fencepost cutover{options}"
-    elif missing and report.kind == "cutover" and nothing_written and report.plan:
+    elif missing and report.kind == "cutover" and nothing_written and report.plan and _held_back(report):
         yield "To insert exactly what was planned here:", f"fencepost cutover{options} --plan {report.plan}"
+    elif missing > written and report.kind == "cutover" and report.verdict is Verdict.GAPS:
+        yield (
+            "The notes say what kept the missing rows from being inserted. Once that is mended:",
+            f"fencepost cutover{options}",
+        )
     elif missing and report.kind == "sweep" and nothing_written:
         yield (
             "To insert what is missing beside the live writers:",
@@ -100,6 +106,11 @@ def _fill(report: Report, options: str) -> Iterator[tuple[str, str | None]]:
             "Registry rows without a source row: hand them to the applier, or let a sweep remove them (registry.orphans).",
             None,
         )
+
+
+def _held_back(report: Report) -> bool:
+    """Whether it was the operator who had nothing written."""
+    return any(note.startswith(DRY_RUN) or CAPPED in note for note in report.notes)
 
 
 def _again(report: Report, options: str) -> str:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from schemas.verdict import Cause, GapClass, OrphanClass, Report, Verdict
 
+#: How a run's note begins, or what it holds, where the operator held the rows back: nothing else stood in their way.
+DRY_RUN = "a dry run: "
+CAPPED = "--max-backfill allows"
 #: Class -> what happened to the row.
 CLASSES: dict[str, str] = {
     GapClass.DROPPED_CREATE: "announced nowhere, registered nowhere",

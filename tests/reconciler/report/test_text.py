@@ -171,6 +171,13 @@ def test_a_dry_run_offers_its_own_plan() -> None:
     assert steps(ALL["dry run"], "")[0] == f"fencepost cutover --plan {ALL['dry run'].plan}"
 
 
+def test_a_plan_that_the_registry_refused_is_not_offered_again() -> None:
+    out = text(ALL["refused"])
+    assert "--plan" not in out
+    assert "The notes say what kept the missing rows from being inserted" in out
+    assert steps(ALL["refused"], "")[0] == "fencepost cutover"
+
+
 def test_rows_that_are_never_overwritten_are_told_with_what_helps() -> None:
     refused = data_type(gaps=Found(count=2, by_class={"unaccepted": 1, "stale_registration": 1}, by_cause={}, keys=["1"]))
     out = text(report(data_types=[refused]))
