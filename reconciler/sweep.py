@@ -316,6 +316,7 @@ def loop(
 ) -> None:
     """Pass after pass until told to stop. `once` tells whether its pass came to an end."""
     ours: datetime | None = None
+    told: datetime | None = None  # once for each pass: a line a minute would be all that a day's log has
     while not stop.is_set():
         at = next_due()
         if ours is not None:  # a type that cannot be swept is never done, and must not have us begin again at once
@@ -325,5 +326,7 @@ def loop(
             began = datetime.now(UTC)
             ours = began + every if once(stop) else None
         else:
-            say.waiting(f"for the next pass, due {utc(at)}" if at else "")
+            if at is not None and at != told:
+                say.waiting(f"for the next pass, due {utc(at)}")
+                told = at
             stop.wait(min(left, 60.0))

@@ -90,7 +90,8 @@ def going(ledger: Ledger, scene: Scene, subject: Subject, run: str, *, deletes: 
         if row is None:
             return None
         this = (s.id == row.id, s.data_type == subject.name)
-        why = "; ".join(world.changed(row.bound, bound(scene, subject, deletes=deletes))) or None
+        faults = world.changed(row.bound, bound(scene, subject, deletes=deletes))
+        why = "; ".join([*faults, *emptied(row.bound, scene, subject)]) or None
         number, at, rows, fault = _next(connection, row.id, subject)
         if row.state == Stage.RUNNING:
             why = why or fault
@@ -134,6 +135,12 @@ def _next(connection: sa.Connection, sweep: str, subject: Subject) -> tuple[int,
         at = high
     seen = sum(int(row.seen) for row in rows)
     return len(rows), None if at is None else subject.key_type.from_bound(at), seen, None
+
+
+def emptied(before: Mapping[str, Any], scene: Scene, subject: Subject) -> list[str]:
+    """What of the registry has other files than when that pass began, in words."""
+    files = before.get(FILES)
+    return [] if files is None else world.replaced(files, world.files(scene, subject.registry.relation, "registry"))
 
 
 def open_(ledger: Ledger, scene: Scene, subject: Subject, run: str, mark: Mark, *, deletes: bool) -> Pass:

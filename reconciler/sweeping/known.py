@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from databases.ledger import Ledger
-from reconciler import alive, world
+from reconciler import alive
 from reconciler.ports import some
 from reconciler.scene import resolve
 from reconciler.sweeping import book
@@ -90,8 +90,7 @@ def _safe(settings: Settings, ledger: Ledger, name: str, last: sa.Row[Any]) -> t
         with resolve(settings, [name], ledger) as scene:
             subject = scene.subjects[0]
             found = evidence(ledger, scene, subject)
-            files = last.bound.get(book.FILES)
-            emptied = [] if files is None else world.replaced(files, world.files(scene, subject.registry.relation, "registry"))
+            emptied = book.emptied(last.bound, scene, subject)
     except FencepostError as error:
         return None, f"whether the last full pass still holds cannot be told: {error}"
     if isinstance(found, str):

@@ -11,9 +11,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from reconciler.sweeping import book
+from reconciler.sweeping import book, cut
 from schemas.verdict import Verdict
 from tests.recipes.test_status import at, told
+from tests.recipes.test_sweep_broken_off import broken_off
 from tests.recipes.world import World, found
 
 WITHOUT_LOG: dict[str, Any] = {"without_log": True}
@@ -83,6 +84,20 @@ def test_a_registry_that_is_emptied_behind_a_sweep_is_noticed_at_its_end(
     assert "--since auto looks for every key that the pass verified" in text
     lost = {str(key) for key in range(1, 101)} if "TRUNCATE" in statement else set()
     assert set(found(items.gaps(since="auto", **WITHOUT_LOG))) == lost
+
+
+def test_a_pass_that_was_broken_off_begins_anew_where_the_registry_was_emptied_since(
+    items: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cut, "DENSE_ROWS", 30)
+    broken_off(items, monkeypatch)
+    with psycopg.connect(items.target) as db:
+        db.execute("TRUNCATE item_registry")
+    items.registered(range(51, 101))
+    report = items.sweep(**WITHOUT_LOG).report
+    assert any("was given up: public.item_registry was emptied or written anew" in note for note in report.notes)
+    assert report.verdict is Verdict.GAPS
+    assert report.data_types[0].gaps.count == 50
 
 
 def test_a_registry_that_is_emptied_after_a_sweep_leaves_no_window_safe(items: World) -> None:

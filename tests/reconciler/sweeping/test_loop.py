@@ -48,3 +48,20 @@ def test_a_type_that_is_never_done_does_not_have_the_next_pass_begin_at_once() -
 
 def test_a_pass_that_could_not_end_is_tried_again() -> None:
     assert passes(None, ended=False) == 3
+
+
+class Waits(Silent):
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def waiting(self, text: str) -> None:
+        self.told.append(text)
+
+
+def test_when_the_next_pass_is_due_is_said_once_and_anew_where_that_changes() -> None:
+    """It looks once a minute whether another has swept meanwhile: a line each would be a log of nothing else."""
+    first = datetime.now(UTC) + HOUR
+    due = [first] * 5 + [first + HOUR] * 5
+    heard = Waits()
+    sweep.loop(lambda _: True, lambda: due.pop(0), HOUR, Stop(8), heard)
+    assert len(heard.told) == 2
