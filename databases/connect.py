@@ -47,12 +47,14 @@ def connect(
     autocommit: bool = True,
     statement_timeout: timedelta | None = None,
     lock_timeout: timedelta | None = None,
+    idle_timeout: timedelta | None = None,
     read_only: bool = False,
 ) -> psycopg.Connection[Any]:
     """Connect to `what` ("the source", "the registry", "the ledger").
 
     Raises UnavailableError, or SettingsError for a connection string that cannot be read. `row_security = off` makes the
-    server raise an error, instead of hiding rows, where a policy would filter what we read.
+    server raise an error, instead of hiding rows, where a policy would filter what we read. `idle_timeout`: how long a
+    transaction may say nothing.
     """
     if not dsn.get_secret_value().strip():  # libpq would go by PGHOST and the like, or by what it thinks usual
         raise SettingsError(f"the connection string of {what} is empty", hint=_SHAPES)
@@ -75,7 +77,11 @@ def connect(
             f"cannot connect to {what} ({dsn.described.strip('()')}): {_server_words(error)}", hint=_connecting(error).hint
         ) from None
     try:
-        timeouts = (("statement_timeout", statement_timeout), ("lock_timeout", lock_timeout))
+        timeouts = (
+            ("statement_timeout", statement_timeout),
+            ("lock_timeout", lock_timeout),
+            ("idle_in_transaction_session_timeout", idle_timeout),
+        )
         wanted = _PINNED | {name: f"{_milliseconds(value)}" for name, value in timeouts if value is not None}
         if connection.is_pooled():
             more = {"transaction_read_only": "on"} if read_only else {}

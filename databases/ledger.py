@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import partial
 from io import StringIO
 from pathlib import Path
@@ -28,6 +29,9 @@ MIGRATIONS = Path(__file__).parent.parent / "schemas" / "migrations"
 _LOCK = 0x66656E6365706F
 #: A connection that lay idle for longer is asked whether it still leads anywhere. Far less than a server's restart takes.
 IDLE_S = 0.05
+#: A process that stands still in a transaction (paused, or its machine is gone without a word) holds what it has locked: a
+#: lease that others would take over, the chain of runs. The server ends a transaction that has said nothing for so long.
+SILENT = timedelta(seconds=20)
 _VERSION = sa.Table("alembic_version", sa.MetaData(), sa.Column("version_num", sa.Text))
 
 
@@ -53,7 +57,7 @@ class Ledger:
 
     def _connect(self) -> psycopg.Connection[Any]:
         try:
-            return connect(self.dsn, "the ledger", autocommit=False)
+            return connect(self.dsn, "the ledger", autocommit=False, idle_timeout=SILENT)
         except UnavailableError as error:
             raise LedgerAway(str(error), hint=error.hint) from None
 

@@ -155,6 +155,8 @@ def found_keys(ledger: Ledger, run: str) -> Iterator[FoundPart]:
     g = tables.gap.c
     order = (g.data_type, g["class"], g.cause, g.chunk)
     with ledger.begin("read what a run found") as connection:
+        # Whoever reads may turn pages by hand, and nobody waits for what is only read.
+        connection.execute(sa.text("SET LOCAL idle_in_transaction_session_timeout = 0"))
         rows = connection.execute(sa.select(tables.data_type.c.name, tables.data_type.c.kinds))
         kinds = {row.name: row.kinds.split(",") for row in rows}
         for place in connection.execute(sa.select(*order).where(g.run == run).order_by(*order)).all():

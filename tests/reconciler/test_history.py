@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -12,6 +14,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
+import databases.ledger
 from databases.ledger import Ledger
 from reconciler import history, recall
 from reconciler.history import State
@@ -20,6 +23,7 @@ from schemas.errors import LedgerError, SettingsError, UnavailableError
 from schemas.keys import IntKeys, key_type
 from schemas.settings import Dsn
 from tests.reports import reports
+from tests.stack.processes import wait_until
 
 INT, TEXT = key_type("int"), key_type("text")
 
@@ -94,6 +98,18 @@ def test_every_key_is_kept_and_comes_back_in_chunks(ledger: Ledger, monkeypatch:
     assert {key for p in parts if p.data_type == "job_artifact" for key in p.keys} == set(numbers)
     assert {key for p in parts if p.data_type == "upload" for key in p.keys} == set(words)
     assert recall.verify(ledger, run).intact
+
+
+def test_whoever_reads_the_keys_of_a_run_may_take_their_time(ledger_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(databases.ledger, "SILENT", timedelta(milliseconds=200))
+    monkeypatch.setattr(tables, "CHUNK", 2)
+    with closing(Ledger(Dsn(ledger_database), "fencepost")) as ledger:
+        with ledger.begin() as connection:
+            connection.execute(sa.insert(tables.data_type).values(name="job_artifact", kinds="int"))
+        parts, since = recall.found_keys(ledger, finished(ledger)), time.monotonic()
+        first = next(parts)
+        wait_until(lambda: time.monotonic() - since > 1, "a page was looked at")
+        assert [len(part.keys) for part in (first, *parts)] == [2, 2, 1]
 
 
 def test_a_run_that_failed_or_was_stopped_says_why_and_takes_its_place_in_the_chain(ledger: Ledger) -> None:

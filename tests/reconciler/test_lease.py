@@ -6,16 +6,19 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import datetime, timedelta
 
 import psycopg
 import pytest
 import sqlalchemy as sa
 
+import databases.ledger
 from databases.ledger import Ledger
 from reconciler import lease
 from reconciler.lease import Held, Rank, Taken, acquire, holder_of
 from schemas import ledger as tables
+from schemas.errors import LedgerAway
 from schemas.settings import Dsn
 from tests.stack.processes import wait_until
 
@@ -193,6 +196,24 @@ def test_an_acquisition_does_not_wait_for_ever_for_a_batch(
         ledger_row = "UPDATE fencepost.lease SET rank = 0"
         batch.execute(ledger_row)
         assert taken(acquire(ledger, "run-3")).run == "run-1"
+
+
+def test_who_stands_still_in_the_middle_of_a_write_keeps_the_lease_from_nobody_for_long(
+    ledger_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Paused there, or its machine gone without a word: what it locked would be locked as long as its session lives."""
+    monkeypatch.setattr(databases.ledger, "SILENT", SHORT)
+
+    def stands_still(paused: Ledger, rival: Ledger) -> None:
+        writer = held(acquire(paused, "run-1", ttl=timedelta(0)))
+        with paused.begin("write under the lease") as db:
+            writer.lock(db)
+            assert held(acquire(rival, "run-2")).epoch == writer.epoch + 1
+
+    with closing(Ledger(Dsn(ledger_database), "fencepost")) as one, closing(Ledger(Dsn(ledger_database), "fencepost")) as other:
+        with pytest.raises(LedgerAway):
+            stands_still(one, other)
+        assert taken(acquire(one, "run-3")).run == "run-2"
 
 
 def test_a_ledger_that_is_away_for_a_moment_does_not_lose_the_lease(ledger: Ledger, ledger_database: str) -> None:
