@@ -19,7 +19,7 @@ from reconciler.ports import some
 from reconciler.proofs import Claim, withheld
 from reconciler.report.words import DRY_RUN
 from reconciler.scene import Subject
-from schemas.errors import CatalogError, RefusedRows, RefusedWrite
+from schemas.errors import CatalogError, RefusedRows, RefusedWrite, SomeRefused
 from schemas.keys import KeySet
 from schemas.verdict import GapClass
 
@@ -172,6 +172,9 @@ def _allowed(job: backfill.Job, failed: list[str], outcomes: Sequence[TypeOutcom
 
 def _told_of(t: TypeOutcome, refused: RefusedRows | CatalogError) -> None:
     why = f"{refused}; {refused.hint}" if refused.hint else str(refused)
+    if isinstance(refused, SomeRefused):
+        t.notes.append(why)
+        return
     before = f"the backfill of this type stopped after {t.backfilled} rows" if t.backfilled else "nothing was inserted"
     t.notes.append(f"{before}: {why}")
 

@@ -88,6 +88,14 @@ class RefusedRows(RefusedWrite):
     """The registry's own rules forbid rows of one data type: they stay missing, and everything else can be judged."""
 
 
+class RowRefused(RefusedRows):
+    """One of the rows is forbidden by what it holds; others may not be."""
+
+
+class SomeRefused(RefusedRows):
+    """A few rows were refused, each by itself; all others were inserted."""
+
+
 def causes(error: BaseException) -> Iterator[BaseException]:
     """The error, what it was raised from, and so on; a cause suppressed by `from None` is left out."""
     seen: set[int] = set()

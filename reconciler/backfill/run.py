@@ -9,11 +9,12 @@ The source is asked one batch ahead and one behind, in its own thread, so that t
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -30,8 +31,8 @@ from reconciler.backfill.source import Look, Source
 from reconciler.backfill.standing import duplicates, meddled, standing, still_unique
 from reconciler.backfill.writer import Writer
 from reconciler.lease import Held
-from reconciler.ports import Silent
-from schemas.errors import CatalogError, FencepostError, RefusedRows, RefusedWrite
+from reconciler.ports import Silent, names, some
+from schemas.errors import CatalogError, FencepostError, RefusedRows, RefusedWrite, RowRefused, SomeRefused
 from schemas.keys import Column, KeySet, KeyType
 from schemas.settings import BackfillSettings
 
@@ -40,13 +41,15 @@ Progress = Callable[[int, int | None], None]
 #: Told of a data type whose rows the registry will not have.
 OnRefused = Callable[[Job, RefusedRows | CatalogError], None]
 SILENT: Progress = Silent().advance
+#: Rows that the registry refuses and that are passed over; more of them are no exception, and the data type is left there.
+REFUSED_MOST = 20
 #: Batches whose second look is journalled together. After a crash at most so many are looked at once more.
 _TOGETHER = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """What became of one data type's keys: each is in `inserted`, `vanished` or `already`."""
+    """What became of one data type's keys: each is in `inserted`, `vanished` or `already`, or the registry refused it."""
 
     inserted: KeySet
     vanished: KeySet  #: the source row was gone, or out of scope, right before the insert
@@ -219,13 +222,15 @@ class Filler:
         self._careful = False
         self._meddled = meddled(writer.registry, job.registry)
         self._looked_again: list[int] = []
+        self._numbers = itertools.count()
+        self._refused: list[tuple[str, RowRefused]] = []
 
     def fill(self, size: int, pace: Pace, told: Callable[[int], None]) -> None:
         """Insert the job's keys; `tally` accounts for them, also where this raises."""
         job, done = self.job, 0
         with renamed("read the backfill's journal"):
-            first = self.writer.journal.next_batch(self.run, job.name)
-        parts = batches(job.keys, job.key_type, job.registry.kinds, size=pace.batch(size), first=first)
+            self._numbers = itertools.count(self.writer.journal.next_batch(self.run, job.name))
+        parts = batches(job.keys, job.key_type, job.registry.kinds, size=pace.batch(size))
         # With a rate the batches are far apart: then a look one batch ahead would be an old one.
         ahead = self._ahead(parts) if pace.rate is None else ((part, None) for part in parts)
         again: deque[tuple[Batch, int, Future[Look]]] = deque()
@@ -234,8 +239,7 @@ class Filler:
                 if asked is None:
                     pace.spend(len(batch))
                     asked = self._ask(batch)
-                inserted, xid = self._write(batch, asked.result())
-                if len(inserted):
+                for inserted, xid in self._write(batch, asked.result()):
                     again.append((inserted, xid, self.source.look(job.data_type, job.source, inserted)))
                 while again and again[0][2].done():
                     self._look_again(*again.popleft())
@@ -247,6 +251,8 @@ class Filler:
         except FencepostError:
             self._save(again)
             raise
+        if self._refused:
+            raise self._some_refused()
 
     def _ask(self, batch: Batch) -> Future[Look]:
         return self.source.look(self.job.data_type, self.job.source, batch, self.row.from_source)
@@ -261,21 +267,54 @@ class Filler:
         if waiting:
             yield waiting
 
-    def _write(self, batch: Batch, look: Look) -> tuple[Batch, int]:
+    def _write(self, batch: Batch, look: Look) -> Iterator[tuple[Batch, int]]:
         """Insert what is there; the rows that are ours now, and the transaction they came with."""
-        job, writer = self.job, self.writer
         self.tally.add("vanished", batch, ~look.there)
         wanted = batch.chosen(look.there)
-        if not len(wanted):
-            return wanted, 0
-        what = f"insert {len(wanted)} rows into {job.registry.qualified}"
+        if len(wanted):
+            yield from self._written(wanted, look.values)
+
+    def _written(self, wanted: Batch, found: list[list[str | None]]) -> Iterator[tuple[Batch, int]]:
+        """In one transaction, or in halves of it down to the row that the registry refuses."""
+        wanted = replace(wanted, number=next(self._numbers))
+        try:
+            mask, xid = self._in_one(wanted, found)
+        except RowRefused as refused:
+            if not self.writer.inside:  # refused at the commit, when its journal stood elsewhere
+                with renamed("write the backfill's journal"):
+                    self.writer.journal.removed(self.run, self.job.name, wanted.number, wanted.keys, Step.REREAD)
+            if len(wanted) == 1:
+                self._pass_over(wanted, refused)
+                return
+            middle = len(wanted) // 2
+            for part in (slice(None, middle), slice(middle, None)):
+                half = replace(wanted, column=wanted.column[part])
+                yield from self._written(half, [values[part] for values in found])
+            return
+        if mask.any():
+            yield wanted.chosen(mask), xid
+
+    def _pass_over(self, row: Batch, refused: RowRefused) -> None:
+        self._refused.append((next(iter(self.job.key_type.texts(row.keys, 1))), refused))
+        if len(self._refused) > REFUSED_MOST:
+            raise refused
+
+    def _some_refused(self) -> SomeRefused:
+        keys = names([repr(key) for key, _ in self._refused])
+        first = self._refused[0][1]
+        told = f"{some(len(self._refused), 'row')} could not be inserted, the first because: {first}"
+        return SomeRefused(f"{told} (keys {keys})", hint=first.hint)
+
+    def _in_one(self, wanted: Batch, found: list[list[str | None]]) -> tuple[Mask, int]:
+        job, writer = self.job, self.writer
+        what = f"insert {some(len(wanted), 'row')} into {job.registry.qualified}"
         mask, xid, twice = writer.transaction(
-            what, job.registry.qualified, lambda: self._insert_rows(wanted, look.values), self._collided
+            what, job.registry.qualified, lambda: self._insert_rows(wanted, found), self._collided
         )
         self.tally.duplicates += twice
         self.tally.add("inserted", wanted, mask)
         self.tally.add("already", wanted, ~mask)
-        return wanted.chosen(mask), xid
+        return mask, xid
 
     def _collided(self) -> bool:
         """Somebody registered one of our keys meanwhile: from now on step over such rows."""

@@ -24,7 +24,7 @@ from reconciler.backfill.journal import Journal
 from reconciler.backfill.standing import prepared
 from reconciler.identity import identify
 from reconciler.lease import Held
-from schemas.errors import RefusedRows, RefusedWrite, UnavailableError
+from schemas.errors import RefusedRows, RefusedWrite, RowRefused, UnavailableError
 
 T = TypeVar("T")
 
@@ -112,8 +112,8 @@ class Writer:
         """Do `work` in one transaction under the lease, again where an applier was in the way.
 
         `collided` is told of a row that another stands in the way of, and says whether `work` has another way.
-        Raises RefusedWrite where the lease is lost, RefusedRows where the registry's rules forbid the rows, UnavailableError
-        otherwise.
+        Raises RefusedWrite where the lease is lost, RefusedRows where the registry's rules forbid the rows (RowRefused where it
+        may be one of them), UnavailableError otherwise.
         """
         with renamed(what), _rules(what, table):
             for left in reversed(range(_TRIES)):
@@ -213,23 +213,23 @@ def _rules(what: str, table: str) -> Iterator[None]:
     try:
         yield
     except psycopg.errors.NotNullViolation as error:
-        raise RefusedRows(
+        raise RowRefused(
             f"cannot {what}: the column {error.diag.column_name!r} of {table} must not be empty",
             hint=f"set it under registry.insert: {{{error.diag.column_name}: …}}",
         ) from None
     except psycopg.IntegrityError as error:
         named = f" (constraint {error.diag.constraint_name!r} of {table})" if error.diag.constraint_name else ""
-        raise RefusedRows(
+        raise RowRefused(
             f"cannot {what}: {error.diag.message_primary}{named}",
             hint="the registry's constraint forbids these rows; look at registry.insert, or at the constraint",
         ) from None
     except psycopg.errors.RaiseException as error:
-        raise RefusedRows(
+        raise RowRefused(
             f"cannot {what}: a trigger of {table} refused it: {error.diag.message_primary}", hint=_TRIGGER
         ) from None
     except _VALUES as error:
         trigger = ", or a trigger of it failed" if error.diag.context else ""
-        raise RefusedRows(
+        raise RowRefused(
             f"cannot {what}: {error.diag.message_primary}",
             hint=f"a value of registry.insert, or a key, does not fit its column of {table}{trigger}",
         ) from None
@@ -239,7 +239,7 @@ def _rules(what: str, table: str) -> Iterator[None]:
         # `context` is where it came up, below our own statement.
         if not error.diag.context or (error.sqlstate or "XX").startswith(_SERVERS):
             raise
-        raise RefusedRows(
+        raise RowRefused(
             f"cannot {what}: a trigger of {table} failed: {error.diag.message_primary}",
             hint=_LOOKING if isinstance(error, _NOT_FOUND) else _TRIGGER,
         ) from None
