@@ -47,6 +47,7 @@ class Ledger:
             pool_size=4,
             use_native_hstore=False,  # the ledger has none: one question less for each connection
         )
+        sa.event.listen(engine, "do_executemany", _one_by_one)
         sa.event.listen(engine, "checkin", _given_back)
         sa.event.listen(engine, "checkout", partial(_still_there, engine.dialect))
         self.engine = engine.execution_options(schema_translate_map={None: schema})
@@ -146,6 +147,14 @@ class Ledger:
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+def _one_by_one(cursor: Any, statement: str, rows: Any, _: object) -> bool:
+    """The driver would send them in a pipeline, and within one a server waits for ever for who says nothing (`SILENT`). They
+    are few: many go by COPY (`databases.bulk`)."""
+    for row in rows:
+        cursor.execute(statement, row)
+    return True
 
 
 def _given_back(_: object, record: Any) -> None:

@@ -60,3 +60,14 @@ def test_rows_that_are_not_read_to_their_end_leave_no_open_cursor_behind_where_t
     with pytest.raises(LedgerAway):
         some()
     gc.collect()  # the driver warns of a cursor that is still open
+
+
+def test_several_rows_go_without_a_pipeline_in_which_the_server_would_wait_for_ever(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(psycopg.Connection, "pipeline", None)
+    table = sa.Table("numbers", sa.MetaData(), sa.Column("n", sa.Integer), schema="pg_temp")
+    with ledger.begin() as connection:
+        connection.execute(sa.text("CREATE TEMPORARY TABLE numbers (n int)"))
+        connection.execute(sa.insert(table), [{"n": n} for n in range(3)])
+        assert connection.scalars(sa.select(table.c.n).order_by(table.c.n)).all() == [0, 1, 2]
