@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Self, TypeAlias
@@ -197,7 +197,8 @@ def _resolved(settings: Settings, names: Sequence[str], recorded: Recorded, kept
         else:
             subjects = _on_leaders(settings, names, kept)
         sides = [(source, "source"), (registry, "registry"), *([(copy, "copy")] if copy is not None else [])]
-        met = [_met(identity.identify(c, side), recorded) for c, side in sides]
+        primary = None if fence_at is source else identity.identify(fence_at, "source")
+        met = [_met(identity.identify(c, side), recorded, primary if side == "source" else None) for c, side in sides]
         scene = Scene(
             settings=settings,
             source=source,
@@ -271,9 +272,12 @@ def _recorded(ledger: Ledger | None, side: str) -> identity.Identity | None:
     return None if ledger is None else identity.recorded(ledger, side)
 
 
-def _met(now: identity.Identity, recorded: Recorded) -> Met:
+def _met(now: identity.Identity, recorded: Recorded, primary: identity.Identity | None) -> Met:
+    """A standby that is behind another one, which was asked before, has gone back no history: its primary's counts. How far
+    the standby has come itself is asked before every look."""
     before = recorded(now.side)
-    return Met(now=now, before=before, contradiction=identity.contradiction(before, now))
+    held = now if primary is None else replace(now, lsn=max(now.lsn, primary.lsn), xid=max(now.xid, primary.xid))
+    return Met(now=now, before=before, contradiction=identity.contradiction(before, held))
 
 
 def subject_of(

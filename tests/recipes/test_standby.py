@@ -74,6 +74,20 @@ def test_rows_that_a_standby_has_not_replayed_keep_every_command_from_clear(item
     assert (report.verdict, report.data_types[0].gaps.keys) == (Verdict.GAPS, ["201", "202"])
 
 
+def test_a_standby_behind_the_one_that_was_asked_before_is_late_and_not_of_another_history(
+    items: World, standby: Standby, postgres: Postgres
+) -> None:
+    """As behind a name that leads to any of several standbys."""
+    with postgres.standby() as other:
+        other.pause_replay()
+        items.rows([201])
+        assert items.gaps(wait=PATIENT).report.verdict is Verdict.GAPS
+        items.extra["source"]["dsn"] = other.dsn(items.source.rpartition("/")[2])
+        assert "its replay is paused" in fault(items.gaps(wait=SOON))
+        other.resume_replay()
+        assert items.gaps(wait=PATIENT).report.verdict is Verdict.GAPS
+
+
 def test_a_standby_that_ends_our_reading_is_told_with_what_to_set(
     items: World, standby: Standby, monkeypatch: pytest.MonkeyPatch
 ) -> None:
