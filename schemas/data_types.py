@@ -216,6 +216,8 @@ class DataType(Strict):
             )
         if {*self.registry.key} & {*self.registry.insert}:
             raise ValueError("registry.insert must not set a column of registry.key; the key is always set")
+        if isinstance(self.registry.orphans, dict) and {*self.registry.key} & {*self.registry.orphans}:
+            raise ValueError("registry.orphans must not set a column of registry.key: the row would stand for another one")
         return self
 
     @property

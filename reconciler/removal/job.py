@@ -80,6 +80,10 @@ def forbidden(scene: Scene, subject: Subject) -> Iterator[str]:
             yield f"{told}, and its rows have none in {subject.source.table.qualified}"
     if facts.why_not_unique is not None:
         yield f"a removal that can be undone needs a unique index on the registry's key: {facts.why_not_unique}"
+    if isinstance(policy, dict):
+        (name,) = policy
+        if facts.relation.column("the registry", name).name in facts.table.key:
+            yield f"{name} is the key: with another one a row would stand for another source row"
     if policy == "delete":
         oids = [facts.oid, *(leaf.oid for leaf in facts.relation.below)]
         with renamed(f"look for what refers to {facts.table.qualified}"):

@@ -8,7 +8,7 @@ in between has another registry row, or its old one is put back. Two databases c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +27,7 @@ from reconciler.lease import Held
 from reconciler.removal.back import restore
 from reconciler.removal.job import Job, setting
 from reconciler.removal.journal import Journal
+from schemas.errors import CatalogError, RefusedRows
 from schemas.keys import KeySet
 from schemas.settings import BackfillSettings
 
@@ -60,8 +61,10 @@ def remove(
     registry: Open,
     lease: Held,
     progress: Progress = SILENT,
+    on_refused: Callable[[str, RefusedRows | CatalogError], None],
 ) -> dict[str, Removed]:
-    """Raises RefusedWrite or UnavailableError; what was committed until then is in the journal."""
+    """Raises RefusedWrite or UnavailableError; what was committed until then is in the journal. Where the registry's own rules
+    refuse the orphans of one data type, `on_refused` is told, and the other types go on."""
     total, out, done = sum(len(job.keys) for job in jobs), dict[str, Removed](), 0
     with opened(ledger, lease, source, registry) as (writer, asked):
         journal = Journal(writer.journal.connection, ledger)
@@ -69,11 +72,14 @@ def remove(
             remover = _Remover(writer, asked, journal, run, job)
             pace = Pace(settings.rate)
             table = job.subject.registry.table
-            for batch in batches(job.keys, job.subject.key_type, table.kinds, size=pace.batch(settings.batch)):
-                pace.spend(len(batch))
-                remover.take(batch)
-                done += len(batch)
-                progress(done, total)
+            try:
+                for batch in batches(job.keys, job.subject.key_type, table.kinds, size=pace.batch(settings.batch)):
+                    pace.spend(len(batch))
+                    remover.take(batch)
+                    done += len(batch)
+                    progress(done, total)
+            except (RefusedRows, CatalogError) as refused:
+                on_refused(job.name, refused)
             out[job.name] = remover.told()
     return out
 

@@ -14,7 +14,7 @@ from reconciler.ports import some
 from reconciler.probe import Reader, condition, present
 from reconciler.proofs import Claim, withheld
 from reconciler.repair import Order, carry_out, doors, finish_earlier, guarded, unsure_of_the_source
-from schemas.errors import RefusedWrite
+from schemas.errors import CatalogError, RefusedRows, RefusedWrite
 from schemas.keys import KeySet
 
 
@@ -72,16 +72,29 @@ def _remove(r: Run, outcomes: Sequence[TypeOutcome], held: lease.Held, most: int
         )
         return
     r.say.phase(f"removing {some(plan.total, 'orphan')}")
-    done = removal.remove(r.settings.backfill, r.ledger, r.id, jobs, **doors(r), lease=held, progress=r.say.advance)
-    r.notes.append(f"orphans were removed by plan {plan.hash}; `fencepost undo {r.id}` puts them back")
+    refused: dict[str, RefusedRows | CatalogError] = {}
+    done = removal.remove(
+        r.settings.backfill,
+        r.ledger,
+        r.id,
+        jobs,
+        **doors(r),
+        lease=held,
+        progress=r.say.advance,
+        on_refused=lambda name, error: refused.update({name: error}),
+    )
+    if any(len(told.removed) for told in done.values()):
+        r.notes.append(f"orphans were removed by plan {plan.hash}; `fencepost undo {r.id}` puts them back")
     for t in outcomes:
         if (told := done.get(t.subject.name)) is not None and t.orphans is not None:
             t.orphans.removed += len(told.removed)
             t.notes.append(f"{_orphans(len(told.removed))} {_words(t)} (registry.orphans)")
-            if len(told.left) or len(told.put_back):
+            if (why := refused.get(t.subject.name)) is not None:
+                t.notes.append(f"{_orphans(len(told.left))} left: {why}" + (f"; try: {why.hint}" if why.hint else ""))
+            elif len(told.left) or len(told.put_back):
                 t.notes.append(
                     f"{_orphans(len(told.left))} left: the source row had come back, or the registry's was changed"
-                    f" meanwhile; {len(told.put_back)} put back, for the source row came back right after"
+                    f" meanwhile or kept by a trigger; {len(told.put_back)} put back, for the source row came back right after"
                 )
 
 
@@ -100,7 +113,11 @@ def _job(r: Run, t: TypeOutcome) -> removal.Job | None:
     keys = t.subject.key_type.empty()
     for found in t.orphans.by_class.values():
         keys = keys | found
-    already = _done_before(r, t, keys)
+    try:
+        already = _done_before(r, t, keys)
+    except CatalogError as error:
+        t.notes.append(f"{_orphans(t.orphans.count)} not removed: {error}; `fencepost check` tells more")
+        return None
     if len(already):
         t.orphans.removed = len(already)
         t.notes.append(f"{some(len(already), 'orphan')} had that state before (registry.orphans): left as set")

@@ -14,6 +14,7 @@ from reconciler.backfill.source import Source
 from reconciler.ports import Silent
 from reconciler.removal import take
 from reconciler.report.text import text
+from schemas.errors import SettingsError
 from tests.recipes.world import World
 
 Rows = dict[int, tuple[int, int, str]]
@@ -171,6 +172,50 @@ def test_rows_of_another_data_type_in_the_same_registry_are_never_removed(items:
     _, said = notes(items)
     assert registry(items) == before
     assert "4 orphans were not removed: public.item_registry is the registry of 'other' too" in said
+
+
+@pytest.mark.parametrize(
+    ("policy", "ddl", "why"),
+    [
+        ({"state": 5}, "ALTER TABLE item_registry ADD CONSTRAINT no CHECK (state < 5)", "constraint 'no'"),
+        ({"state": "five"}, "SELECT", "invalid input syntax for type smallint"),
+        (
+            "delete",
+            "CREATE TABLE c (id int8 CONSTRAINT no REFERENCES item_registry); INSERT INTO c SELECT max(id) FROM item_registry",
+            "constraint 'no'",
+        ),
+    ],
+    ids=["a check", "not a value of the column", "referred to"],
+)
+def test_orphans_that_the_registry_refuses_to_give_up_keep_nobody_from_the_report(
+    orphaned: World, policy: Any, ddl: str, why: str
+) -> None:
+    """What was inserted before that is told, and the pass is finished."""
+    orphaned.registry_extra = {"orphans": policy}
+    orphaned.rows([201])
+    with psycopg.connect(orphaned.target) as db:
+        db.execute(ddl)
+    before = registry(orphaned)
+    report = orphaned.sweep(backfill=True).report
+    (told,) = report.data_types
+    assert (told.backfilled, told.orphans.count, told.orphans.removed) == (1, 3, 0)
+    assert why in " ".join(told.notes)
+    assert not any("orphans were removed" in note for note in report.notes)
+    assert {key: row for key, row in registry(orphaned).items() if key != 201} == before
+    with psycopg.connect(orphaned.target) as db:
+        assert db.execute("SELECT state, found, fixed FROM fencepost.sweep").fetchall() == [("finished", 4, 1)]
+
+
+def test_an_orphan_never_gets_another_key(orphaned: World) -> None:
+    """As the state of one: its row would then stand for a row that is not registered."""
+    orphaned.registry_extra = {"orphans": {"item_id": 201}}
+    with pytest.raises(SettingsError, match=r"registry\.orphans must not set a column of registry\.key"):
+        orphaned.sweep(backfill=True)
+    before = registry(orphaned)
+    orphaned.registry_extra = {"orphans": {"ITEM_ID": 201}}  # as the database would read it
+    _, said = notes(orphaned)
+    assert "3 orphans were not removed: ITEM_ID is the key" in said
+    assert registry(orphaned) == before
 
 
 def test_without_being_told_to_heal_and_above_the_cap_nothing_is_removed(orphaned: World) -> None:
