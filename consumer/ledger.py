@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -17,6 +16,7 @@ from consumer import numbered, totals
 from consumer.aside import set_aside
 from consumer.intake import Flush, Hole, Move
 from consumer.segments import Segment
+from databases.arrays import columns, filled
 from databases.ledger import Ledger
 from schemas import ledger as tables
 from schemas.announced import Announced
@@ -73,33 +73,35 @@ def move_positions(db: sa.Connection, incarnation: int, moves: tuple[Move, ...])
     if wanted:
         topic, partition = next(iter(wanted))
         raise PositionMoved(f"the ledger has no position for {topic}[{partition}] in this log any more")
-    db.execute(_MOVE, [_values(incarnation, m) for m in moves])
+    db.execute(_MOVE, {"i": incarnation} | filled(_MOVED, map(_values, moves)))
 
 
+_MOVED = columns(
+    "moved",
+    {"topic": sa.Text, "partition": sa.Integer, "expected": sa.BigInteger, "next": sa.BigInteger, "epoch": sa.Integer,
+     "us": sa.BigInteger, "anchor": sa.BigInteger, "hash": sa.Text},
+)  # fmt: skip
 _MOVE = (
     sa.update(position)
     .where(
         position.c.incarnation == sa.bindparam("i"),
-        position.c.topic == sa.bindparam("t"),
-        position.c.partition == sa.bindparam("p"),
-        position.c.next_offset == sa.bindparam("expected"),
+        position.c.topic == _MOVED.c.topic,
+        position.c.partition == _MOVED.c.partition,
+        position.c.next_offset == _MOVED.c.expected,
     )
     .values(
-        next_offset=sa.bindparam("next"),
-        leader_epoch=sa.func.coalesce(sa.bindparam("epoch", type_=sa.Integer), position.c.leader_epoch),
-        event_us=sa.func.coalesce(sa.bindparam("us", type_=sa.BigInteger), position.c.event_us),
-        anchor_offset=sa.func.coalesce(sa.bindparam("anchor", type_=sa.BigInteger), position.c.anchor_offset),
-        anchor_hash=sa.func.coalesce(sa.bindparam("hash", type_=sa.Text), position.c.anchor_hash),
+        next_offset=_MOVED.c.next,
+        leader_epoch=sa.func.coalesce(_MOVED.c.epoch, position.c.leader_epoch),
+        event_us=sa.func.coalesce(_MOVED.c.us, position.c.event_us),
+        anchor_offset=sa.func.coalesce(_MOVED.c.anchor, position.c.anchor_offset),
+        anchor_hash=sa.func.coalesce(_MOVED.c.hash, position.c.anchor_hash),
         at=sa.func.clock_timestamp(),
     )
 )
 
 
-def _values(incarnation: int, m: Move) -> dict[str, Any]:
-    return {
-        "i": incarnation, "t": m.topic, "p": m.partition, "expected": m.expected, "next": m.next,
-        "epoch": m.leader_epoch, "us": m.event_us, "anchor": m.anchor_offset, "hash": m.anchor_hash,
-    }  # fmt: skip
+def _values(m: Move) -> tuple[object, ...]:
+    return m.topic, m.partition, m.expected, m.next, m.leader_epoch, m.event_us, m.anchor_offset, m.anchor_hash
 
 
 _NOW_US = sa.cast(sa.func.extract("epoch", sa.func.clock_timestamp()) * 1_000_000, sa.BigInteger)
@@ -208,16 +210,22 @@ def _leave_out(db: sa.Connection, incarnation: int, topics: Collection[str], rea
 def _cover(db: sa.Connection, incarnation: int, part: Segment) -> None:
     """Where coverage begins: the first event ever read of each partition stays, all later ones change nothing. Where reading
     was broken off it is the first event since, and that it was broken off stays."""
-    rows = [
-        {
-            "incarnation": incarnation, "data_type": part.data_type, "topic": topic, "partition": partition,
-            "first_offset": offset, "first_us": first_us,
-        }
-        for (topic, partition), (offset, first_us) in sorted(part.firsts.items())
-    ]  # fmt: skip
-    if not rows:
-        return
-    adding, c = insert(tables.coverage), tables.coverage.c
+    firsts = [(topic, partition, *first) for (topic, partition), first in sorted(part.firsts.items())]
+    if firsts:
+        db.execute(_COVER, {"i": incarnation, "name": part.data_type} | filled(_FIRSTS, firsts))
+
+
+_FIRSTS = columns("firsts", {"topic": sa.Text, "partition": sa.Integer, "offset": sa.BigInteger, "us": sa.BigInteger})
+_KEY = ("incarnation", "data_type", "topic", "partition")
+
+
+def _adding() -> sa.Insert:
+    f, c = _FIRSTS.c, tables.coverage.c
+    name = sa.bindparam("name", type_=sa.Text)
+    new = sa.select(sa.bindparam("i", type_=sa.Integer), name, f.topic, f.partition, f.offset, f.us)
+    adding = insert(tables.coverage).from_select([*_KEY, "first_offset", "first_us"], new)
     anew = sa.and_(c.first_offset == LEFT_OUT, c.first_us.is_(None))
-    key = [c.incarnation, c.data_type, c.topic, c.partition]
-    db.execute(adding.on_conflict_do_update(index_elements=key, set_={"first_us": adding.excluded.first_us}, where=anew), rows)
+    return adding.on_conflict_do_update(index_elements=_KEY, set_={"first_us": adding.excluded.first_us}, where=anew)
+
+
+_COVER = _adding()
