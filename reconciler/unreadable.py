@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 
 import sqlalchemy as sa
 
@@ -22,6 +23,9 @@ from schemas.names import column_itself
 
 #: At most so many kept records are searched; each keeps at most a kilobyte.
 SEARCHED_MOST = 10_000
+#: In 64 bits.
+_DIGITS = 19
+_NUMBER = r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,2})?(?![0-9.eE])"
 _UUID = re.compile(r"(?<![0-9A-Za-z])[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}(?![0-9A-Za-z])")
 
 
@@ -60,8 +64,9 @@ def named_in_quarantine(ledger: Ledger, data_type: DataType, key_type: KeyType, 
 def spoken_of(text: str, data_type: DataType, key_type: KeyType) -> set[str]:
     """What may be the key in the text of a record: a uuid anywhere, anything else only in the field that holds the key.
 
-    A number elsewhere is no key: 201 may be a project, and 201.5 is nobody's id. Nothing, where the record belongs to
-    another data type of a shared topic.
+    A number elsewhere is no key: 201 may be a project. 201.0 and 2.01e2 in its field, for which the record may be unreadable,
+    are the id 201 to whoever wrote them; 201.5 is nobody's. Nothing, where the record belongs to another data type of a shared
+    topic.
     """
     for path, value in data_type.match.items():
         wanted = str(value).lower() if isinstance(value, bool) else str(value)
@@ -75,8 +80,17 @@ def spoken_of(text: str, data_type: DataType, key_type: KeyType) -> set[str]:
 def _in_field(text: str, path: str) -> set[str]:
     """The values of a JSON field, also of one within JSON text."""
     name = re.escape(path.rpartition(".")[2])
-    pattern = rf'"{name}\\*"\s*:\s*(?:\\*"([^"\\]*)\\*"|(-?[0-9]+(?![0-9.eE])|true|false))'
-    return {quoted or bare for quoted, bare in re.findall(pattern, text)}
+    pattern = rf'"{name}\\*"\s*:\s*(?:\\*"([^"\\]*)\\*"|({_NUMBER}|true|false))'
+    return {quoted or _whole(bare) for quoted, bare in re.findall(pattern, text)}
+
+
+def _whole(bare: str) -> str:
+    """A number as an id is written, where it is whole."""
+    if not any(sign in bare for sign in ".eE") or bare in ("true", "false"):
+        return bare
+    number = Decimal(bare)
+    # Not larger than any id: the digits of 1e99 need not be written out.
+    return str(int(number)) if number.adjusted() < _DIGITS and number == number.to_integral_value() else bare
 
 
 def _read(key_type: KeyType, token: str) -> Key | None:
