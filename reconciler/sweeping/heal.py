@@ -88,7 +88,8 @@ def _remove(r: Run, outcomes: Sequence[TypeOutcome], held: lease.Held, most: int
     for t in outcomes:
         if (told := done.get(t.subject.name)) is not None and t.orphans is not None:
             t.orphans.removed += len(told.removed)
-            t.notes.append(f"{_orphans(len(told.removed))} {_words(t)} (registry.orphans)")
+            if len(told.removed):
+                t.notes.append(f"{_orphans(len(told.removed))} {_words(t)} (registry.orphans)")
             if (why := refused.get(t.subject.name)) is not None:
                 t.notes.append(f"{_orphans(len(told.left))} left: {why}" + (f"; try: {why.hint}" if why.hint else ""))
             elif len(told.left) or len(told.put_back):
