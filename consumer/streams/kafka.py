@@ -20,6 +20,7 @@ from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from consumer.streams.contract import Place, Reading, Shape, Span
+from consumer.streams.kafka_closing import close
 from consumer.streams.kafka_errors import DAMAGED, GONE, NOT_YET, REFUSALS, TOO_LARGE, complaint
 from consumer.streams.kafka_questions import EARLIEST, LATEST, Questions, librdkafka, told
 from consumer.streams.kafka_settings import consumer_values, refuse_cooperation
@@ -38,6 +39,8 @@ DOWN_FOR_S = 8.0
 #: A broker that has just come back may know no topic at all.
 KNOWS_WITHIN_S = 2.0
 RETRY_EVERY_S = 0.2
+#: How long a consumer may take to close: one of a group stores what it holds and takes its leave.
+CLOSES_WITHIN_S, LEAVES_WITHIN_S = 5.0, 60.0
 
 
 class KafkaStream:
@@ -53,7 +56,7 @@ class KafkaStream:
         self._words = ""  # what librdkafka last complained about
         self._down_since: float | None = None
         self._granted: tuple[Place, ...] | None = None
-        self._interrupted = False
+        self._interrupted = self._joined = False
         self._failure: BaseException | None = None
         self._oversize = ""  # an answer of the broker's that the client refuses to receive
 
@@ -167,6 +170,7 @@ class KafkaStream:
             finally:
                 consumer.unassign()
 
+        self._joined = True
         with self._renamed("join the group"):
             self._consumer.subscribe(
                 sorted(topics),
@@ -306,6 +310,8 @@ class KafkaStream:
         raise UnavailableError(f"cannot find where {_named(place)} can be read again: no answer at offset {offset}")
 
     def commit(self, offsets: Mapping[Place, int]) -> None:
+        if self._consumer_client is None:  # it is being closed; the ledger has the positions, these are for dashboards
+            return
         try:
             self._consumer.commit(offsets=[TopicPartition(*p, o) for p, o in offsets.items()], asynchronous=True)
         except KafkaException as error:
@@ -316,7 +322,7 @@ class KafkaStream:
         if not self._shared:
             self._questions.close()
         if consumer is not None:
-            consumer.close()
+            close(consumer, LEAVES_WITHIN_S if self._joined else CLOSES_WITHIN_S)
             if self._failure is not None:
                 failure, self._failure = self._failure, None
                 raise failure
