@@ -1,6 +1,7 @@
 """`python -m tests.audit --minutes 60`: an audit in fast motion, struck at random; at the end everything must be counted.
 
-Struck are the audits, a tracker beside them, the broker, and the database server that holds source, registry and ledger.
+Struck are the audits (killed, or paused beyond their lease), a tracker beside them, the broker, and the database server that
+holds source, registry and ledger.
 `make soak` runs it.
 """
 
@@ -55,7 +56,7 @@ def _struck(motion: Motion, postgres: Postgres, kafka: Kafka, rng: random.Random
         while time.monotonic() < until:
             motion.application.losing = rng.random() < 0.5
             time.sleep(rng.uniform(0, 3))
-            which = rng.choice(["audit", "audit", "both", "tracker", "broker", "database", "stall"])
+            which = rng.choice(["audit", "audit", "pause", "both", "tracker", "broker", "database", "stall"])
             print(f"{time.strftime('%H:%M:%S')} {which}", flush=True)
             match which:
                 case "broker":
@@ -68,6 +69,9 @@ def _struck(motion: Motion, postgres: Postgres, kafka: Kafka, rng: random.Random
                 case "tracker":
                     motion.kill("tracker")
                     motion.track()
+                case "pause":
+                    with motion.standing_still():
+                        motion.looks_on()
                 case "stall":
                     motion.application.held.set()
                     time.sleep(rng.uniform(1, 4))

@@ -11,8 +11,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -156,6 +156,18 @@ class Motion:
 
     def holds(self, name: str) -> None:
         wait_until(lambda: self.holder() == name, f"the {name} audit has taken over", within_s=WITHIN_S)
+
+    @contextmanager
+    def standing_still(self) -> Iterator[str]:
+        """Whoever has the lease is paused, wherever it stands, and its lease runs out; afterwards it goes on."""
+        name = self.holder()
+        child = self.audits[name].child
+        child.send_signal(signal.SIGSTOP)
+        try:
+            self.the_lease_runs_out()
+            yield name
+        finally:
+            child.send_signal(signal.SIGCONT)
 
     def the_lease_runs_out(self) -> None:
         """As if its time had passed; whoever is alive renews it."""

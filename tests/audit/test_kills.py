@@ -58,6 +58,20 @@ def test_audits_that_are_killed_lose_no_drop_and_count_none_twice_and_tell_of_ea
     assert len(told) - len(once) <= kills, "again only by one that died between the answer and the ledger"
 
 
+def test_an_audit_that_stands_still_loses_its_type_to_the_other_and_counts_nothing_once_it_goes_on(motion: Motion) -> None:
+    application = motion.application
+    with beside(application.work, patience_s=90):
+        application.losing = True
+        for _ in range(3):
+            motion.looks_on()
+            with motion.standing_still() as paused:
+                motion.looks_on()
+                assert motion.holder() != paused
+        motion.all_is_counted()
+        assert all(running.child.poll() is None for running in motion.audits.values())
+    assert application.lost
+
+
 #: Each audit dies at the next one, the last with a look in the ledger that it did not live to know of.
 BOUNDARIES = [
     ("reconciler.auditing.look:look", "after", 2),  # seen, nothing kept
