@@ -122,8 +122,6 @@ def without(
     due: Due, findings: Mapping[tuple[str, str], KeySet], early: list[Waiting]
 ) -> tuple[Due, dict[tuple[str, str], KeySet]]:
     """Less what goes on waiting."""
-    if not early:
-        return due, dict(findings)
     gone = joined([one.keys for one in early])
     left = {place: keys - gone for place, keys in findings.items()}
     return [(one, ready - gone) for one, ready in due], {place: keys for place, keys in left.items() if len(keys)}

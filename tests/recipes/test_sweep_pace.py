@@ -12,8 +12,10 @@ import pytest
 from reconciler.backfill.run import Pace
 from reconciler.ports import Silent
 from reconciler.probe import spill
-from reconciler.sweeping import book, cut
+from reconciler.sweeping import cut
 from tests.recipes.test_status import told
+from tests.recipes.test_sweep_beside import unordered
+from tests.recipes.test_sweep_broken_off import broken_off
 from tests.recipes.world import World
 
 WITHOUT_LOG: dict[str, Any] = {"without_log": True}
@@ -42,30 +44,8 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def pairs(world: World) -> World:
     """A key without order, of five hundred rows."""
-    with psycopg.connect(world.source) as db:
-        db.execute("CREATE TABLE items (a int, b text, created_at timestamptz, PRIMARY KEY (a, b))")
-        db.execute("INSERT INTO items SELECT g % 7, 'x' || g, now() FROM generate_series(1, 500) g")
-    with psycopg.connect(world.target) as db:
-        db.execute("CREATE TABLE item_registry (a int, b text, state int DEFAULT 0, created_at timestamptz, UNIQUE (a, b))")
-        db.execute("INSERT INTO item_registry SELECT g % 7, 'x' || g FROM generate_series(1, 500) g")
-    world.source_extra = world.registry_extra = {"key": ["a", "b"]}
-    world.type_extra = {"event": {"key": ["a", "b"]}}
+    unordered(world, 1)
     return world
-
-
-def broken_off(world: World, monkeypatch: pytest.MonkeyPatch, parts: int) -> None:
-    real, calls = book.store, [0]
-
-    def store(*args: object, **kwargs: object) -> None:
-        real(*args, **kwargs)  # type: ignore[arg-type]
-        calls[0] += 1
-        if calls[0] == parts:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(book, "store", store)
-        with pytest.raises(KeyboardInterrupt):
-            world.sweep(**WITHOUT_LOG)
 
 
 @pytest.mark.usefixtures("narrow")
