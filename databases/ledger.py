@@ -151,7 +151,7 @@ class Ledger:
 
 def _one_by_one(cursor: Any, statement: str, rows: Any, _: object) -> bool:
     """The driver would send them in a pipeline, and within one a server waits for ever for who says nothing (`SILENT`). They
-    are few: many go by COPY (`databases.bulk`)."""
+    are few: many go by COPY (`databases.bulk`) or as arrays (`databases.arrays`)."""
     for row in rows:
         cursor.execute(statement, row)
     return True
